@@ -8,6 +8,7 @@ plane, not a box: an axial lumbar series is usually several oblique blocks, one 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class Slice:
     axes: np.ndarray
     spacing: np.ndarray
 
-    @property
+    @cached_property
     def normal(self) -> np.ndarray:
         return np.cross(*self.axes)
 
@@ -109,7 +110,7 @@ class Series:
         """
         return int(np.argmin([_distance_to_image(s, np.asarray(mm, float)) for s in self.slices]))
 
-    @property
+    @cached_property
     def stacks(self) -> list[list[int]]:
         """Slice indices grouped by orientation; in_order has put each group's slices next to each other."""
         groups = _by_orientation(self.slices)

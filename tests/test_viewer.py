@@ -1,0 +1,257 @@
+"""What the viewer sends to the browser: places, pictures, labels, predictions, and what it says when something is missing."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.uid import ExplicitVRLittleEndian
+
+from utils import dicom, rsna, viewer
+
+STUDY, T1, T2, AXIAL = 7, 71, 72, 73
+TILT = np.radians(15)
+
+
+def write_image(folder, instance, pixels, origin, axes, spacing):
+    """One DICOM file; spacing as (column step, row step)."""
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.SOPClassUID, data.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", f"1.2.3.{instance}"
+    data.InstanceNumber = instance
+    data.ImagePositionPatient, data.ImageOrientationPatient = list(map(float, origin)), np.ravel(axes).tolist()
+    data.PixelSpacing = [spacing[1], spacing[0]]
+    data.Rows, data.Columns = pixels.shape
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 12, 11
+    data.PixelData = pixels.astype("<u2").tobytes()
+    folder.mkdir(parents=True, exist_ok=True)
+    data.save_as(folder / f"{instance}.dcm", enforce_file_format=True)
+
+
+def picture(height, width, grey):
+    """A flat grey with black and white corners, so that every slice spans the same window, 0 to 1000."""
+    pixels = np.full((height, width), grey)
+    pixels[: height // 5, : width // 5], pixels[: height // 5, -width // 5 :] = 0, 1000
+    return pixels
+
+
+def write_study(root: Path) -> Path:
+    """One study in the competition's layout, small enough to check by hand.
+
+    Sagittal T1, T2  slices at x = -8, -4, 0, 4, 8; pixel (0, 0) at y = -40, z = 60; columns go back, rows go down
+    Axial T2         two blocks of three slices about z = 20 and z = -20, tilted 15° forwards and backwards
+    """
+    images = root / "train_images" / str(STUDY)
+    for i, x in enumerate((-8, -4, 0, 4, 8)):
+        sagittal = [[0, 1, 0], [0, 0, -1]]
+        # instances count from left to right in T1 and from right to left in T2: file order is not anatomy
+        write_image(images / str(T1), 5 - i, picture(60, 50, 300 + 100 * i), (x, -40, 60), sagittal, (2.0, 2.0))
+        write_image(images / str(T2), 1 + i, picture(60, 80, 300 + 100 * i), (x, -40, 60), sagittal, (1.0, 2.0))
+    for block, (z, tilt) in enumerate(((20, TILT), (-20, -TILT))):
+        axes = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)]])
+        for i, offset in enumerate((4, 0, -4)):
+            middle = np.array([0, 5, z]) + offset * np.cross(*axes)
+            origin = middle - 39.5 * axes[0] - 29.5 * axes[1]
+            write_image(images / str(AXIAL), 1 + 3 * block + i, picture(60, 80, 300 + 100 * i), origin, axes, (1.0, 1.0))
+    grades = dict.fromkeys([f"{rsna.slug(c)}_{rsna.slug(lv)}" for c, lv in rsna.TARGETS], "Normal/Mild")
+    grades |= {"spinal_canal_stenosis_l4_l5": "Severe", "left_subarticular_stenosis_l4_l5": "Moderate"}
+    grades["right_subarticular_stenosis_l1_l2"] = None
+    pd.DataFrame([{"study_id": STUDY} | grades]).to_csv(root / "train.csv", index=False)
+    points = [
+        (T2, 3, rsna.CANAL, "L4/L5", 45.0, 40.0),  # x = 0, y = -40 + 45, z = 60 - 2 * 40
+        (T2, 3, rsna.CANAL, "L1/L2", 45.0, 20.0),
+        (T1, 1, "Left Neural Foraminal Narrowing", "L4/L5", 22.0, 40.0),  # instance 1 of T1 is the leftmost, x = 8
+        (AXIAL, 5, "Left Subarticular Stenosis", "L4/L5", 49.5, 29.5),  # ten pixels left of the middle of its slice
+        (AXIAL, 99, "Right Subarticular Stenosis", "L4/L5", 30.0, 30.0),  # no such instance
+    ]
+    names = ["study_id", "series_id", "instance_number", "condition", "level", "x", "y"]
+    pd.DataFrame([(STUDY, *p) for p in points], columns=names).to_csv(root / "train_label_coordinates.csv", index=False)
+    series = [(STUDY, T1, "Sagittal T1"), (STUDY, T2, "Sagittal T2/STIR"), (STUDY, AXIAL, "Axial T2")]
+    names = ["study_id", "series_id", "series_description"]
+    pd.DataFrame(series, columns=names).to_csv(root / "train_series_descriptions.csv", index=False)
+    pd.DataFrame([(8, 81, "Sagittal T1")], columns=names).to_csv(root / "test_series_descriptions.csv", index=False)
+    submission = pd.DataFrame({"row_id": rsna.row_ids(8)} | dict.fromkeys(rsna.GRADE_COLUMNS, 1 / 3))
+    submission.to_csv(root / "sample_submission.csv", index=False)
+    return root
+
+
+def predictions(**more) -> pd.DataFrame:
+    """Two predicted rows: the canal at L4/L5 rightly severe, 3 mm too high; the left recess there wrongly severe."""
+    rows = [rsna.row_id(STUDY, rsna.CANAL, "L4/L5"), rsna.row_id(STUDY, "Left Subarticular Stenosis", "L4/L5")]
+    shares = {"normal_mild": [0.1, 0.2], "moderate": [0.2, 0.3], "severe": [0.7, 0.5]}
+    return pd.DataFrame({"row_id": rows} | shares | {"x_mm": [0.0, np.nan], "y_mm": [5.0, 1.0], "z_mm": [-17.0, 1.0]} | more)
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_study(tmp_path)
+
+
+def send(root, table=None) -> viewer.Payload:
+    return viewer.payload(rsna.load_tables(root), STUDY, table)
+
+
+def cell(data, condition, level):
+    return data.study["cells"][rsna.TARGETS.index((condition, level))]
+
+
+def test_every_slice_arrives_with_its_place_and_its_picture(root):
+    data = send(root)
+    for entry in data.study["series"]:
+        series = dicom.read_series(root / "train_images" / str(STUDY) / str(entry["id"]))
+        assert [s["instance"] for s in entry["slices"]] == series.instances  # anatomical order
+        low, high = entry["range"]
+        for sent, s in zip(entry["slices"], series.slices, strict=True):
+            np.testing.assert_allclose(sent["origin"], s.origin)
+            np.testing.assert_allclose(sent["axes"], s.axes)
+            np.testing.assert_allclose(sent["spacing"], s.spacing)
+            grey = np.array(Image.open(io.BytesIO(data.images[slice(*sent["bytes"])])), float)
+            assert grey.shape == s.pixels.shape == tuple(reversed(sent["size"]))
+            assert abs(low + grey / 255 * (high - low) - s.pixels).mean() < 10  # of a range of 1000: JPEG's ringing at edges
+
+
+def test_the_study_is_plain_json_and_names_all_it_shows(root):
+    study = json.loads(json.dumps(send(root, predictions()).study, allow_nan=False))
+    assert study["kinds"] == list(rsna.SERIES)
+    assert [s["orientation"] for s in study["series"]] == ["sagittal", "sagittal", "axial"]
+    assert [g["colour"] for g in study["grades"]] == list(rsna.GRADE_COLOURS)
+    assert len(study["cells"]) == 25
+
+
+def test_a_few_glaring_pixels_do_not_darken_the_series():
+    pixels = np.tile(np.arange(100, 200, dtype=np.uint16), (100, 1))
+    pixels[0, 0] = 4000
+    plane = dicom.Slice(1, pixels, np.zeros(3), np.eye(3)[:2], np.ones(2))
+    low, high = viewer._encode(dicom.Series((plane,)), bytearray())["range"]
+    assert 100 <= low < 105
+    assert 190 < high < 200
+
+
+def test_an_image_of_one_grey_has_a_window_all_the_same():
+    plane = dicom.Slice(1, np.full((8, 8), 5), np.zeros(3), np.eye(3)[:2], np.ones(2))
+    entry = viewer._encode(dicom.Series((plane,)), bytearray())
+    assert entry["range"] == [5, 6]
+    assert entry["gap_mm"] is None  # one slice has no neighbour
+
+
+def test_labels_come_with_their_points_in_mm(root):
+    data = send(root)
+    canal = cell(data, rsna.CANAL, "L4/L5")
+    assert canal["grade"] == 2
+    assert canal["points"] == [{"series": T2, "instance": 3, "slice": 2, "mm": [0, 5, -20]}]
+    foramen = cell(data, "Left Neural Foraminal Narrowing", "L4/L5")
+    assert foramen["points"] == [{"series": T1, "instance": 1, "slice": 4, "mm": [8, 4, -20]}]
+    recess = cell(data, "Left Subarticular Stenosis", "L4/L5")["points"][0]
+    assert recess["slice"] == 4
+    np.testing.assert_allclose(recess["mm"], [10, 5, -20])
+
+
+def test_an_empty_label_and_a_point_without_its_image_are_said_to_be_so(root):
+    data = send(root)
+    assert cell(data, "Right Subarticular Stenosis", "L1/L2") == {"grade": None, "points": [], "prediction": None}
+    assert cell(data, "Right Subarticular Stenosis", "L4/L5")["points"] == [
+        {"series": AXIAL, "instance": 99, "slice": None, "mm": None}
+    ]
+
+
+def test_a_series_not_on_disk_or_unreadable_is_explained_and_the_rest_go_on(root):
+    images = root / "train_images" / str(STUDY)
+    (images / str(T1)).rename(root / "elsewhere")
+    for path in (images / str(AXIAL)).iterdir():
+        path.write_bytes(b"not an image")
+    t1, t2, axial = send(root).study["series"]
+    assert t1["slices"] == axial["slices"] == []
+    assert t1["problem"] == f"The images of series {T1} are not on this disk; part of the download is missing."
+    assert axial["problem"].startswith(f"Series {AXIAL} cannot be shown: no usable image among 6 files; 1.dcm: not a readable")
+    assert len(t2["slices"]) == 5
+    assert "problem" not in t2
+
+
+def test_one_bad_file_is_named_and_costs_one_slice(root):
+    (root / "train_images" / str(STUDY) / str(T2) / "2.dcm").write_bytes(b"")
+    entry = send(root).study["series"][1]
+    assert [s["instance"] for s in entry["slices"]] == [1, 3, 4, 5]
+    assert entry["left_out"][0].startswith("2.dcm: ")
+
+
+def test_a_series_that_no_table_describes_is_offered_too(root):
+    images = root / "train_images" / str(STUDY)
+    write_image(images / "99", 1, picture(20, 20, 500), (0, 0, 0), [[1, 0, 0], [0, 0, -1]], (1, 1))
+    entry = send(root).study["series"][-1]
+    assert (entry["id"], entry["description"], entry["orientation"]) == (99, "not described", "coronal")
+
+
+def test_an_unknown_study_is_refused_by_name(root):
+    with pytest.raises(ValueError, match=r"study 12345 is in no series_descriptions\.csv"):
+        viewer.payload(rsna.load_tables(root), 12345)
+
+
+def test_predictions_of_this_study_are_taken_and_all_else_is_left_aside(root):
+    other = predictions().assign(row_id=rsna.row_ids(8)[:2], normal_mild="rubbish")
+    table = pd.concat([predictions(note=["carried from T1", None], model="x"), other])
+    data = send(root, table)
+    canal = cell(data, rsna.CANAL, "L4/L5")["prediction"]
+    assert canal == {"p": [0.1, 0.2, 0.7], "mm": [0, 5, -17], "note": "carried from T1"}
+    recess = cell(data, "Left Subarticular Stenosis", "L4/L5")["prediction"]
+    assert recess == {"p": [0.2, 0.3, 0.5], "mm": None, "note": None}  # one coordinate is missing, so there is no place
+    assert sum(c["prediction"] is not None for c in data.study["cells"]) == 2
+
+
+def test_predictions_need_no_places_and_no_notes(root):
+    data = send(root, predictions()[["row_id", *rsna.GRADE_COLUMNS]])
+    assert cell(data, rsna.CANAL, "L4/L5")["prediction"] == {"p": [0.1, 0.2, 0.7], "mm": None, "note": None}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda t: t.drop(columns="moderate"), "predictions: column 'moderate' is missing"),
+        (lambda t: t.set_index("row_id"), "predictions: column 'row_id' is missing"),
+        (lambda t: pd.concat([t, t]), "predictions: row_id '7_spinal_canal_stenosis_l4_l5' stands there more than once"),
+        (lambda t: t.assign(severe=[0.5, np.nan]), "'7_left_subarticular_stenosis_l4_l5' has a probability that is not a number"),
+        (
+            lambda t: t.assign(severe=[1.5, 0.5]),
+            "'7_spinal_canal_stenosis_l4_l5' has a probability that is not a number from 0 to 1",
+        ),
+        (lambda t: t.assign(severe="much"), "has a probability that is not a number"),
+    ],
+)
+def test_malformed_predictions_are_refused_with_the_reason(root, spoil, says):
+    with pytest.raises(ValueError, match=re.escape(says)):
+        send(root, spoil(predictions()))
+
+
+def test_no_text_from_data_can_end_the_script(root):
+    note = "</script><script>alert(1)</script><!-- & \u2028"
+    page = viewer.page_html(send(root, predictions(note=note)), "<b>Study</b>")
+    assert "<title>&lt;b&gt;Study&lt;/b&gt;</title>" in page
+    assert page.count("<script") == page.count("</script>") == 3  # the study, its images, the module
+    assert "alert(1)</script" not in page
+    text = re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)[1]
+    assert cell(viewer.Payload(json.loads(text), b""), rsna.CANAL, "L4/L5")["prediction"]["note"] == note
+
+
+def test_the_page_allows_its_own_script_and_nothing_else(root):
+    page = viewer.page_html(send(root), "Study")
+    script = re.search(r'<script type="module">(.*?)</script>', page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; script-src 'sha256-{digest}'" in page
+    assert not re.search(r"https?://", page)
+
+
+def test_the_widget_takes_a_folder_or_tables_and_saves_what_it_shows(root, tmp_path):
+    by_path, by_tables = viewer.StudyViewer(root, STUDY), viewer.StudyViewer(rsna.load_tables(root), STUDY, predictions())
+    assert by_path.images == by_tables.images
+    assert by_tables.get_state()["images"] == by_tables.images  # binary: the widget protocol moves it without base64
+    assert repr(by_path).startswith("StudyViewer(7: 16 slices in 3 series, 0.0 MB")  # not the bytes of the images
+    path = by_tables.save_html(tmp_path / "study.html")
+    assert path.read_text("utf-8") == viewer.page_html(send(root, predictions()), f"Study {STUDY}")

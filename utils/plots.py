@@ -1,0 +1,182 @@
+"""The figures of the notebooks. Each returns its matplotlib figure; grades have the same three colours everywhere."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from utils.dicom import Series, Slice
+from utils.rsna import CONDITIONS, FAMILIES, FAMILY, GRADE_COLOURS, GRADES, LEVELS, SERIES
+
+PALETTE = dict(zip(GRADES, GRADE_COLOURS))
+MARKERS = {"spinal": "o", "foraminal": "^", "subarticular": "s"}
+
+
+def letters(one: Slice) -> tuple[str, str, str, str]:
+    """Patient directions at the left, right, top and bottom edge of a slice, from its axes: 'R', 'L', 'A', 'P', 'S', 'I'."""
+    names = ("RL", "AP", "IS")  # towards smaller and larger x, y, z in LPS
+
+    def toward(direction: np.ndarray) -> str:
+        k = int(np.argmax(np.abs(direction)))
+        return names[k][int(direction[k] > 0)]
+
+    return toward(-one.axes[0]), toward(one.axes[0]), toward(-one.axes[1]), toward(one.axes[1])
+
+
+def draw_slice(ax, one: Slice, title: str = "", ruler_mm: float = 50.0):
+    """One slice true to mm, windowed at its own 1–99.5 percentiles, with direction letters and a ruler."""
+    low, high = np.percentile(one.pixels, (1, 99.5))
+    height, width = one.pixels.shape
+    ax.imshow(one.pixels, cmap="gray", vmin=low, vmax=max(high, low + 1), aspect=one.spacing[1] / one.spacing[0])
+    places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02))
+    sides = (("left", "center"), ("right", "center"), ("center", "top"), ("center", "bottom"))
+    for letter, place, (ha, va) in zip(letters(one), places, sides):
+        ax.text(*place, letter, transform=ax.transAxes, ha=ha, va=va, color="white", fontsize=9)
+    x0 = width * 0.04
+    ax.plot([x0, x0 + ruler_mm / one.spacing[0]], [height * 0.96] * 2, color="white", lw=2)
+    ax.text(x0, height * 0.945, f"{ruler_mm:.0f} mm", color="white", fontsize=7, va="bottom")
+    ax.set(title=title, xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
+    return ax
+
+
+def draw_points(ax, one: Slice, points: pd.DataFrame, within_mm: float = 3.0, **style) -> None:
+    """Points (x_mm, y_mm, z_mm, condition and, if there, grade) that lie within a few mm of this slice."""
+    for row in points.itertuples():
+        mm = np.array([row.x_mm, row.y_mm, row.z_mm], float)
+        if np.isfinite(mm).all() and abs(one.distance(mm)) <= within_mm:
+            colour = PALETTE.get(getattr(row, "grade", None), "#FFFFFF")
+            look = {"marker": MARKERS[FAMILY[row.condition]], "ms": 7, "mfc": "none", "mec": colour, "mew": 1.8}
+            ax.plot(*one.to_pixel(mm), ls="none", **(look | style))
+
+
+def study_planes(series: dict[str, Series], points: pd.DataFrame | None = None, title: str = "") -> Figure:
+    """One slice of each of the three series side by side: the one that holds most points, else the middle one."""
+    fig, axes = plt.subplots(1, 3, figsize=(13, 4.8), layout="constrained")
+    for ax, name in zip(axes, SERIES):
+        if name not in series:
+            ax.text(0.5, 0.5, f"no {name} in this study", ha="center", transform=ax.transAxes)
+            ax.set_axis_off()
+            continue
+        one = series[name].slices[_busiest(series[name], points)]
+        draw_slice(ax, one, f"{name}, instance {one.instance}")
+        if points is not None:
+            draw_points(ax, one, points, within_mm=max(2.0, series[name].gap_mm / 2))
+    _legend(fig)
+    fig.suptitle(title)
+    return fig
+
+
+def _busiest(series: Series, points: pd.DataFrame | None) -> int:
+    if points is None or points.empty:
+        return len(series) // 2
+    mm = points[["x_mm", "y_mm", "z_mm"]].dropna().to_numpy(float)
+    near = [int((np.abs(s.distance(mm)) < max(2.0, series.gap_mm / 2)).sum()) if len(mm) else 0 for s in series.slices]
+    return int(np.argmax(near))
+
+
+def _legend(fig) -> None:
+    kinds = [plt.Line2D([], [], marker=m, ls="none", mfc="none", mec="grey", label=f) for f, m in MARKERS.items()]
+    grades = [plt.Line2D([], [], marker="o", ls="none", color=c, label=g) for g, c in PALETTE.items()]
+    fig.legend(handles=kinds + grades, loc="outside lower center", ncols=6, frameon=False)
+
+
+def prevalence(labels: pd.DataFrame) -> Figure:
+    """Share of each grade by level, one panel per family."""
+    fig, axes = plt.subplots(1, 3, figsize=(13, 3.6), sharey=True, layout="constrained")
+    known = labels.dropna(subset=["grade"]).assign(family=lambda t: t.condition.map(FAMILY))
+    for ax, family in zip(axes, FAMILIES):
+        table = known[known.family == family].groupby(["level", "grade"]).size().unstack(fill_value=0)
+        share = table.reindex(index=list(LEVELS), columns=list(GRADES), fill_value=0)
+        share = 100 * share.div(share.sum(axis=1).clip(lower=1), axis=0)
+        share.plot.bar(stacked=True, ax=ax, color=list(GRADE_COLOURS), legend=family == "spinal", width=0.8, rot=0)
+        ax.set(title=family, xlabel="level", ylabel="share of labels, %", ylim=(0, 100))
+    fig.suptitle("The lower lumbar levels carry the disease")
+    return fig
+
+
+def grade_grid(study_labels: pd.DataFrame, ax=None):
+    """The 5 × 5 table of one study: levels down, conditions across; letter and colour say the grade."""
+    ax = ax or plt.subplots(figsize=(6.5, 3), layout="constrained")[1]
+    grid = study_labels.set_index(["level", "condition"]).grade
+    for i, level in enumerate(LEVELS):
+        for j, condition in enumerate(CONDITIONS):
+            grade = grid.get((level, condition))
+            ax.add_patch(Rectangle((j, i), 0.96, 0.92, color=PALETTE.get(grade, "#DDDDDD")))
+            ax.text(j + 0.48, i + 0.46, grade[0] if isinstance(grade, str) else "–", ha="center", va="center")
+    names = [
+        c.replace("Stenosis", "").replace("Neural Foraminal Narrowing", "foramen").replace("Spinal Canal", "canal")
+        for c in CONDITIONS
+    ]
+    ax.set(xlim=(0, 5), ylim=(5, 0), xticks=np.arange(5) + 0.48, yticks=np.arange(5) + 0.46)
+    ax.set_xticklabels([n.replace("Subarticular", "recess").strip() for n in names])
+    ax.set_yticklabels(LEVELS)
+    ax.tick_params(length=0)
+    sns.despine(ax=ax, left=True, bottom=True)
+    return ax
+
+
+def crops(stack: np.ndarray, titles: list[str], title: str = "", size_mm: float | None = None) -> Figure:
+    """Rows of crops: stack (rows, slices, px, px)."""
+    rows, columns = stack.shape[:2]
+    fig, axes = plt.subplots(rows, columns, figsize=(1.7 * columns + 1.6, 1.7 * rows + 0.5), layout="constrained", squeeze=False)
+    for row, name, line in zip(axes, titles, stack):
+        for ax, image in zip(row, line):
+            ax.imshow(image, cmap="gray", vmin=0, vmax=np.max(line))
+            ax.set(xticks=[], yticks=[])
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+    fig.suptitle(title + (f" ({size_mm:.0f} mm wide)" if size_mm else ""))
+    return fig
+
+
+def learning_curves(histories: dict[str, pd.DataFrame]) -> Figure:
+    """Training and held-out loss by epoch, one panel per model."""
+    fig, axes = plt.subplots(1, len(histories), figsize=(5.5 * len(histories), 3.4), layout="constrained", squeeze=False)
+    for ax, (name, history) in zip(axes[0], histories.items()):
+        ax.plot(history.epoch, history.loss, marker=".", label="training (jittered)", color="#0072B2")
+        ax.plot(history.epoch, history.held_out, marker=".", label="held-out studies", color="#CC79A7")
+        ax.set(title=name, xlabel="epoch", ylabel="loss")
+        ax.legend(frameon=False)
+    return fig
+
+
+def locator_errors(points: pd.DataFrame) -> Figure:
+    """How far found points lie from annotated ones, per family, as the share within so many mm."""
+    fig, ax = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
+    family = points.condition.map(FAMILY)
+    for name, colour in zip(FAMILIES, ("#0072B2", "#009E73", "#CC79A7")):
+        errors = np.sort(points.error_mm[family == name])
+        if len(errors):
+            share = 100 * np.arange(1, len(errors) + 1) / len(errors)
+            ax.step(errors, share, label=f"{name}: median {np.median(errors):.1f} mm", color=colour)
+    ax.set(xlabel="distance to the annotated point, mm", ylabel="share of points, %", xlim=(0, 20), ylim=(0, 101))
+    ax.set_title("How far off is the locator on studies it has not seen?")
+    ax.legend(frameon=False, loc="lower right")
+    return fig
+
+
+def score_bars(scores: dict[str, object]) -> Figure:
+    """The four terms of the score, answers side by side; lower is better."""
+    terms = ("spinal", "foraminal", "subarticular", "any_severe", "total")
+    table = pd.DataFrame({name: {t: getattr(score, t) for t in terms} for name, score in scores.items()})
+    ax = table.plot.bar(figsize=(8.5, 3.6), rot=0, width=0.8, color=["#999999", "#009E73", "#0072B2", "#CC79A7"][: len(scores)])
+    ax.set(title="The score, term by term (lower is better)", ylabel="weighted log loss")
+    ax.legend(frameon=False, ncols=len(scores))
+    ax.figure.set_layout_engine("constrained")
+    return ax.figure
+
+
+def reliability(table: pd.DataFrame) -> Figure:
+    """Predicted against observed frequency per grade; the diagonal is perfect calibration. From metrics.reliability."""
+    fig, ax = plt.subplots(figsize=(4.8, 4.4), layout="constrained")
+    ax.plot([0, 1], [0, 1], color="grey", lw=1, ls="--")
+    for grade, rows in table.groupby("grade"):
+        ax.plot(rows.predicted, rows.observed, color=PALETTE[grade], lw=1.5, label=grade)
+        ax.scatter(rows.predicted, rows.observed, s=8 + 6 * np.sqrt(rows["count"]), color=PALETTE[grade])
+    ax.set(xlabel="predicted probability", ylabel="observed frequency", xlim=(0, 1), ylim=(0, 1))
+    ax.set_title("Does 0.7 mean seven out of ten?")
+    ax.legend(frameon=False)
+    return fig

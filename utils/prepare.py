@@ -1,0 +1,267 @@
+"""Raw studies to a store the models can read fast: same direction, same brightness scale, known mm.
+
+    python -m utils.prepare ROOT OUT
+
+Per study the store holds `<study_id>.npy` (all slices as flat uint8, to be memory-mapped) and `<study_id>.json` (their
+places, the annotated points in mm, what was left out). The JSON is written last, so a study without it is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from PIL import Image
+from tqdm.auto import tqdm
+
+from utils.dicom import DicomError, Series, Slice, read_series
+from utils.rsna import FAMILY, SERIES, Tables, known_faults, load_tables
+
+SPACING_MM = 0.75  # finer images are brought to this; coarser ones stay as they are
+PERCENTILES = (1.0, 99.5)  # of a series' intensities: these become 0 and 255
+VERSION = 1  # raise when the store's content changes
+# where columns and rows run after preparation, per orientation (LPS)
+DIRECTIONS = {
+    "sagittal": ((0, 1, 0), (0, 0, -1)),  # front to back, head to foot
+    "coronal": ((1, 0, 0), (0, 0, -1)),  # right to left, head to foot
+    "axial": ((1, 0, 0), (0, 1, 0)),  # right to left, front to back: the patient's left is on the image's right
+}
+
+
+class StoreError(ValueError):
+    """A prepared store that cannot be used as asked; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class PreparedSeries:
+    series_id: int
+    description: str
+    series: Series
+
+
+@dataclass(frozen=True)
+class PreparedStudy:
+    """One study as models see it. points: condition, level, series_id, instance_number, x_mm, y_mm, z_mm.
+
+    left_out: (what, why) for every series, slice and point that was not used.
+    """
+
+    study_id: int
+    series: tuple[PreparedSeries, ...]
+    points: pd.DataFrame
+    left_out: tuple[tuple[str, str], ...]
+
+    def of(self, description: str) -> list[Series]:
+        return [s.series for s in self.series if s.description == description]
+
+
+def canonical(one: Slice, orientation: str) -> Slice:
+    """The same slice with columns and rows running in the standard directions; only transposes and flips."""
+    pixels, origin, axes, spacing = one.pixels, one.origin, one.axes, one.spacing
+    columns = np.array(DIRECTIONS[orientation][0])
+    if abs(axes[1] @ columns) > abs(axes[0] @ columns):
+        pixels, axes, spacing = pixels.T, axes[::-1], spacing[::-1]
+    for k, direction in enumerate(DIRECTIONS[orientation]):
+        if axes[k] @ np.array(direction) < 0:
+            last = pixels.shape[1 - k] - 1
+            origin = origin + axes[k] * spacing[k] * last
+            axes = axes * np.where(np.arange(2) == k, -1.0, 1.0)[:, None]
+            pixels = np.flip(pixels, 1 - k)
+    return replace(one, pixels=pixels, origin=origin, axes=axes, spacing=spacing)
+
+
+def resample(one: Slice, spacing_mm: float = SPACING_MM) -> Slice:
+    """Brought to spacing_mm where it is finer, anti-aliased; the image's outer edges stay where they are in mm."""
+    height, width = one.pixels.shape
+    new_w, new_h = (max(1, round(n * min(1.0, mm / spacing_mm))) for n, mm in zip((width, height), one.spacing))
+    if (new_w, new_h) == (width, height):
+        return one
+    spacing = one.spacing * (width / new_w, height / new_h)
+    image = Image.fromarray(one.pixels.astype(np.float32)).resize((new_w, new_h), Image.Resampling.BILINEAR)
+    return replace(one, pixels=np.asarray(image), origin=one.origin + (spacing - one.spacing) / 2 @ one.axes, spacing=spacing)
+
+
+def normalise(slices: list[Slice]) -> list[Slice]:
+    """uint8 by percentiles of the whole series, so that slices of one series stay comparable."""
+    sample = np.concatenate([s.pixels[::3, ::3].ravel() for s in slices]).astype(np.float32)
+    low, high = np.percentile(sample, PERCENTILES)
+    gain = 255 / max(high - low, 1e-6)
+    scaled = [np.clip((s.pixels.astype(np.float32) - low) * gain, 0, 255).round().astype(np.uint8) for s in slices]
+    return [replace(s, pixels=pixels) for s, pixels in zip(slices, scaled)]
+
+
+def prepare_series(series: Series) -> Series:
+    """Ordered, in standard directions, in known mm, uint8."""
+    orientation = series.orientation
+    slices = [resample(canonical(s, orientation)) for s in series.slices]
+    return replace(series, slices=tuple(normalise(slices)))
+
+
+def prepare_study(tables: Tables, study_id: int) -> PreparedStudy:
+    """Read and prepare one study in memory. What cannot be used is left out and named, never raised."""
+    faults = known_faults()
+    dropped = faults[faults.action == "drop series"].set_index("series_id").kind
+    ready, raw, left_out = [], {}, []
+    for row in tables.series_of(study_id).itertuples():
+        what = f"series {row.series_id} ({row.series_description})"
+        if row.series_id in dropped.index:
+            left_out.append((what, f"known fault: {dropped[row.series_id]}"))
+            continue
+        try:
+            series = read_series(tables.folder(study_id, row.series_id))
+        except DicomError as error:
+            left_out.append((what, error.reason))
+            continue
+        left_out += [(f"{what} {name}", reason) for name, reason in series.left_out]
+        raw[row.series_id] = series
+        ready.append(PreparedSeries(int(row.series_id), row.series_description, prepare_series(series)))
+    missing = [name for name in SERIES if not any(s.description == name for s in ready)]
+    left_out += [(name, "no such series in this study") for name in missing]
+    points, bad = points_in_mm(tables.points[tables.points.study_id == study_id], raw)
+    return PreparedStudy(int(study_id), tuple(ready), points, tuple(left_out + bad))
+
+
+def points_in_mm(points: pd.DataFrame, series: dict[int, Series]) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Annotated points as patient mm, and those that must not be used as (which, why)."""
+    faults = known_faults()
+    kept, bad = [], []
+    for row in points.itertuples():
+        reason = _point_fault(row, series, faults)
+        if reason:
+            bad.append((f"point {row.condition} {row.level}", reason))
+            continue
+        own = series[row.series_id]
+        x, y, z = own.to_patient(own.index(row.instance_number), (row.x, row.y))
+        kept.append((row.condition, row.level, int(row.series_id), int(row.instance_number), x, y, z))
+    columns = ["condition", "level", "series_id", "instance_number", "x_mm", "y_mm", "z_mm"]
+    return pd.DataFrame(kept, columns=columns), bad
+
+
+def _point_fault(row, series: dict[int, Series], faults: pd.DataFrame) -> str | None:
+    if row.series_id not in series:
+        return f"series {row.series_id} is not usable"
+    if row.instance_number not in series[row.series_id].instances:
+        return f"instance {row.instance_number} is not in series {row.series_id}"
+    height, width = series[row.series_id].slices[series[row.series_id].index(row.instance_number)].pixels.shape
+    if not (-0.5 <= row.x < width and -0.5 <= row.y < height):
+        return "lies outside its image"
+    if row.x < 6 and row.y < 6:
+        return "placeholder in the image's corner"
+    mine = faults[(faults.study_id == row.study_id) & faults.action.str.startswith("ignore")]
+    for fault in mine.itertuples():
+        if FAMILY[row.condition] in fault.action and (pd.isna(fault.level) or fault.level == row.level):
+            return f"known fault: {fault.kind}"
+    return None
+
+
+def save_study(study: PreparedStudy, out: Path) -> None:
+    """Pixels first, then the JSON that makes them valid; both under a temporary name until complete."""
+    slices = [s for part in study.series for s in part.series.slices]
+    flat = np.concatenate([s.pixels.ravel() for s in slices]) if slices else np.empty(0, np.uint8)
+    with (out / f".{study.study_id}.npy").open("wb") as file:
+        np.save(file, flat)
+    (out / f".{study.study_id}.npy").replace(out / f"{study.study_id}.npy")
+    content = {
+        "series": [
+            {"series_id": p.series_id, "description": p.description, "slices": [_slice_json(s) for s in p.series.slices]}
+            for p in study.series
+        ],
+        "points": study.points.to_dict("list"),
+        "left_out": study.left_out,
+    }
+    (out / f".{study.study_id}.json").write_text(json.dumps(content))
+    (out / f".{study.study_id}.json").replace(out / f"{study.study_id}.json")
+
+
+def _slice_json(s: Slice) -> dict:
+    geometry = {"origin": s.origin.tolist(), "axes": s.axes.tolist(), "spacing": s.spacing.tolist()}
+    return {"instance": s.instance, "shape": s.pixels.shape} | geometry
+
+
+def load_study(out: Path, study_id: int) -> PreparedStudy:
+    """One study from the store; pixels are memory-mapped and read when touched."""
+    path = Path(out) / f"{study_id}.json"
+    if not path.is_file():
+        raise StoreError(
+            f"{path}: study {study_id} is not in this store; run 02_preprocess or `python -m utils.prepare ROOT {out}`"
+        )
+    content, flat, at = json.loads(path.read_text()), np.load(path.with_suffix(".npy"), mmap_mode="r"), 0
+    parts = []
+    for part in content["series"]:
+        slices = []
+        for s in part["slices"]:
+            size = s["shape"][0] * s["shape"][1]
+            pixels, at = flat[at : at + size].reshape(s["shape"]), at + size
+            geometry = (np.array(s[name]) for name in ("origin", "axes", "spacing"))
+            slices.append(Slice(s["instance"], pixels, *geometry))
+        parts.append(PreparedSeries(part["series_id"], part["description"], Series(tuple(slices))))
+    return PreparedStudy(int(study_id), tuple(parts), pd.DataFrame(content["points"]), tuple(map(tuple, content["left_out"])))
+
+
+def prepare(root: str | Path, out: str | Path, jobs: int = 2, folds: int = 4, seed: int = 0) -> pd.DataFrame:
+    """Prepare every training study whose images are on this disk; returns one row per study.
+
+    Resumable and idempotent: studies already in the store are not done again. Writes labels.csv, points.csv, folds.csv
+    and left_out.csv beside the studies. Runs on joblib: under `joblib.parallel_config("dask")` on a Dask cluster.
+    Raises StoreError if out holds a store made with other settings.
+    """
+    tables, out = load_tables(root), Path(out)
+    studies = tables.studies("train")
+    if not studies:
+        raise StoreError(f"{tables.root}: no images under train_images. Download them, or set SOURCE = 'phantom'")
+    _claim(out)
+    todo = [study for study in studies if not (out / f"{study}.json").is_file()]
+    work = Parallel(jobs, return_as="generator")(delayed(_prepare_one)(tables, study, out) for study in todo)
+    for _ in tqdm(work, total=len(todo), desc="preparing", unit="study", disable=not todo):
+        pass
+    _write_tables(tables, studies, out, folds, seed)
+    return pd.read_csv(out / "folds.csv")
+
+
+def _prepare_one(tables: Tables, study_id: int, out: Path) -> None:
+    save_study(prepare_study(tables, study_id), out)
+
+
+def _claim(out: Path) -> None:
+    settings = {"version": VERSION, "spacing_mm": SPACING_MM, "percentiles": list(PERCENTILES)}
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = out / "manifest.json"
+    if manifest.is_file() and (found := json.loads(manifest.read_text())) != settings:
+        raise StoreError(f"{out} was prepared with {found}, now asked for {settings}; delete it or choose another folder")
+    manifest.write_text(json.dumps(settings))
+
+
+def _write_tables(tables: Tables, studies: list[int], out: Path, folds: int, seed: int) -> None:
+    loaded = [load_study(out, study) for study in studies]
+    pd.concat([s.points.assign(study_id=s.study_id) for s in loaded]).to_csv(out / "points.csv", index=False)
+    rows = [(s.study_id, what, why) for s in loaded for what, why in s.left_out]
+    pd.DataFrame(rows, columns=["study_id", "what", "why"]).to_csv(out / "left_out.csv", index=False)
+    labels = tables.labels[tables.labels.study_id.isin(studies)]
+    labels.to_csv(out / "labels.csv", index=False)
+    make_folds(labels, folds, seed).to_csv(out / "folds.csv", index=False)
+
+
+def make_folds(labels: pd.DataFrame, folds: int = 4, seed: int = 0) -> pd.DataFrame:
+    """study_id and fold: whole studies, so that no patient is on both sides, each fold with as many severe grades.
+
+    Studies are ranked by how much is narrowed, and each `folds` neighbours in rank are dealt to different folds.
+    """
+    rng = np.random.default_rng(seed)
+    burden = labels.assign(burden=labels.grade.map({"Moderate": 1, "Severe": 3}).fillna(0)).groupby("study_id").burden.sum()
+    ranked = burden.sample(frac=1, random_state=seed).sort_values(kind="stable").index
+    deals = [rng.permutation(folds) for _ in range(-(-len(ranked) // folds))]
+    table = pd.DataFrame({"study_id": ranked, "fold": np.concatenate(deals)[: len(ranked)]})
+    return table.sort_values("study_id", ignore_index=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m utils.prepare", description="Prepare a data folder for training.")
+    parser.add_argument("root"), parser.add_argument("out")
+    parser.add_argument("--jobs", type=int, default=2)
+    a = parser.parse_args()
+    print(prepare(a.root, a.out, a.jobs).fold.value_counts().sort_index().to_string())

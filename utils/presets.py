@@ -1,0 +1,75 @@
+"""How big, how long, on which machine: every setting of a run in one frozen dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Preset:
+    name: str
+    # the phantom that stands in for the real data
+    phantom_studies: int = 64
+    # cross-validation: how many folds there are, and which of them this preset trains
+    folds: int = 4
+    train_folds: tuple[int, ...] = (0,)
+    # stage 1, the locator: windows of locator_px pixels and locator_mm mm
+    locator_px: int = 144
+    locator_mm: float = 300.0
+    locator_width: int = 12
+    locator_epochs: int = 20
+    locator_slices: int = 4
+    # stage 2, the grader: crops of crop_px pixels and crop_mm mm, `slices` of them per view
+    backbone: str = "small"  # "small", or any torchvision classification model
+    pretrained: bool = False
+    crop_px: int = 64
+    crop_mm: float = 48.0
+    slices: int = 3
+    features: int = 96
+    grader_epochs: int = 12
+    # optimisation
+    batch: int = 4  # studies
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    workers: int = 0
+    seed: int = 0
+
+    def as_dict(self) -> dict:
+        return asdict(self) | {"train_folds": list(self.train_folds)}
+
+
+_GPU = {
+    "train_folds": (0, 1, 2, 3),
+    "locator_px": 256,
+    "locator_mm": 320.0,
+    "locator_width": 32,
+    "locator_epochs": 20,
+    "locator_slices": 12,
+    "pretrained": True,
+    "crop_px": 128,
+    "slices": 5,
+    "features": 256,
+    "grader_epochs": 10,
+    "learning_rate": 3e-4,
+    "weight_decay": 0.05,
+    "workers": 2,
+}
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("demo"),
+        Preset("smoke", phantom_studies=8, folds=2, locator_epochs=1, grader_epochs=1, crop_px=32, slices=1, features=32),
+        Preset("t4", **_GPU | {"backbone": "efficientnet_v2_s", "batch": 2}),
+        Preset("l4", **_GPU | {"backbone": "convnext_small", "batch": 4}),
+        Preset("a100", **_GPU | {"backbone": "convnext_small", "batch": 8, "workers": 8}),
+    )
+}
+
+
+def get_preset(preset: str | Preset) -> Preset:
+    """A preset by name (or itself). Raises KeyError naming the presets there are."""
+    if isinstance(preset, Preset):
+        return preset
+    if preset not in PRESETS:
+        raise KeyError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[preset]

@@ -1,0 +1,148 @@
+"""What a model sees of a study: windows cut in mm, each still knowing its place in the patient.
+
+A window is a dicom.Slice, so a pixel that a model points at goes back to mm by the same two methods as everything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from utils.dicom import Series, Slice
+from utils.prepare import PreparedStudy
+from utils.presets import Preset
+from utils.rsna import AXIAL_T2, CANAL, FAMILIES, FAMILY, LEVELS, SAGITTAL_T1, SAGITTAL_T2, SERIES_OF, TARGETS
+
+POINT = ["x_mm", "y_mm", "z_mm"]
+LOCAL_MM = 88.0  # foramina and recesses are sought in a window of this size round the level's canal point
+FORAMEN_SIDE_MM = (4.0, 34.0)  # and foramina on the sagittal slices this far to the side of it (13-23 in real studies)
+SIDES = ("Left", "Right")
+# The views of a study: (index into TARGETS, series description). The canal is also seen in the axial slice.
+VIEWS = [(k, SERIES_OF[condition]) for k, (condition, _) in enumerate(TARGETS)]
+VIEWS += [(k, AXIAL_T2) for k, (condition, _) in enumerate(TARGETS) if condition == CANAL]
+VIEW_TARGET = np.array([target for target, _ in VIEWS])
+VIEW_SERIES = np.array([[SAGITTAL_T1, SAGITTAL_T2, AXIAL_T2].index(name) for _, name in VIEWS])
+TARGET_FAMILY = np.array([FAMILIES.index(FAMILY[condition]) for condition, _ in TARGETS])
+TARGET_LEVEL = np.array([LEVELS.index(level) for _, level in TARGETS])
+
+
+def window(one: Slice, centre_mm: np.ndarray, size_mm: float, px: int) -> Slice:
+    """A square of size_mm round the point (3,), as px × px pixels, anti-aliased; black outside the image."""
+    half = size_mm / 2 / one.spacing
+    middle = one.to_pixel(centre_mm) + 0.5  # in edge coordinates, as Pillow counts
+    left, top = middle - half
+    right, bottom = middle + half
+    height, width = one.pixels.shape
+    pad = int(np.ceil(max(0, -left, -top, right - width, bottom - height)))
+    # cut first: padding a whole slice for a small window would cost more than the window
+    x0, y0 = max(0, int(left) - 2), max(0, int(top) - 2)
+    x1, y1 = min(width, int(np.ceil(right)) + 2), min(height, int(np.ceil(bottom)) + 2)
+    if x1 <= x0 or y1 <= y0:
+        pixels = np.zeros((px, px), one.pixels.dtype)
+    else:
+        part = np.pad(one.pixels[y0:y1, x0:x1], pad) if pad else np.ascontiguousarray(one.pixels[y0:y1, x0:x1])
+        box = (left - x0 + pad, top - y0 + pad, right - x0 + pad, bottom - y0 + pad)
+        pixels = np.asarray(Image.fromarray(part).resize((px, px), Image.Resampling.BILINEAR, box=box))
+    spacing = np.full(2, size_mm / px)
+    corner = middle - half - 0.5  # edge of the window, as a pixel coordinate
+    return replace(one, pixels=pixels, origin=one.to_patient(corner) + spacing / 2 @ one.axes, spacing=spacing)
+
+
+def nearest(parts: list[Series], mm: np.ndarray) -> tuple[Series, int] | None:
+    """Of several series of one kind, the one (and its slice) that comes nearest to a point; None if there are none."""
+    found = [(series, series.nearest_slice(mm)) for series in parts]
+    return min(found, key=lambda f: abs(f[0].slices[f[1]].distance(mm)), default=None)
+
+
+def point_table(points: pd.DataFrame) -> np.ndarray:
+    """(25, 3) mm in the order of TARGETS; nan where there is no point."""
+    table = np.full((len(TARGETS), 3), np.nan)
+    for row in points.itertuples():
+        table[TARGETS.index((row.condition, row.level))] = row.x_mm, row.y_mm, row.z_mm
+    return table
+
+
+# --- stage 1: what the locator sees ---------------------------------------------------------------------------------
+
+
+def sagittal_windows(series: Series, preset: Preset, shift_mm=(0.0, 0.0), zoom: float = 1.0, slices=None) -> list[Slice]:
+    """Every slice (or those given) as one square window, round the middle of the series, moved and zoomed if asked."""
+    centre = np.mean([s.centre for s in series.slices], 0) + np.array([0.0, *shift_mm])
+    chosen = range(len(series)) if slices is None else slices
+    return [window(series.slices[i], centre, preset.locator_mm * zoom, preset.locator_px) for i in chosen]
+
+
+def recess_window(parts: list[Series], canal_mm: np.ndarray, preset: Preset, shift_mm=(0.0, 0.0), zoom: float = 1.0):
+    """The axial slice through a canal point as a window round it; None where there is no such slice or point."""
+    found = nearest(parts, canal_mm) if np.isfinite(canal_mm).all() else None
+    if found is None:
+        return None
+    one = found[0].slices[found[1]]
+    return window(one, canal_mm + np.asarray(shift_mm) @ one.axes, LOCAL_MM * zoom, preset.locator_px // 2)
+
+
+def foramen_windows(
+    parts: list[Series], canal_mm: np.ndarray, side: str, preset: Preset, shift_mm=(0.0, 0.0), zoom: float = 1.0
+) -> list[Slice]:
+    """The sagittal slices to one side of a canal point, as windows round its level; the slice's place tells the side."""
+    if not parts or not np.isfinite(canal_mm).all():
+        return []
+    sign = 1.0 if side == "Left" else -1.0
+    low, high = FORAMEN_SIDE_MM
+    beside = [s for s in max(parts, key=len).slices if low < -sign * s.distance(canal_mm) * np.sign(s.normal[0]) < high]
+    px = preset.locator_px // 2
+    return [window(s, canal_mm + np.asarray(shift_mm) @ s.axes, LOCAL_MM * zoom, px) for s in beside]
+
+
+def stack_pixels(windows: list[Slice]) -> np.ndarray:
+    """(n, px, px) uint8."""
+    return np.stack([w.pixels for w in windows])
+
+
+# --- stage 2: what the grader sees ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """How far off a locator typically is: standard deviation in mm, per family in the order of FAMILIES."""
+
+    mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    slice_chance: float = 0.0  # chance to be one slice off
+    zoom: float = 0.0
+
+    def draw(self, rng: np.random.Generator, family: int) -> tuple[np.ndarray, int, float]:
+        off = int(rng.integers(0, 2) * 2 - 1) if rng.random() < self.slice_chance else 0
+        return rng.normal(0, self.mm[family], 3), off, float(np.exp(rng.normal(0, self.zoom)))
+
+
+def grader_views(
+    study: PreparedStudy, points: np.ndarray, preset: Preset, rng: np.random.Generator | None = None, jitter: Jitter | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crops (30, slices, px, px) uint8 and which of the 30 views exist (30,), for points (25, 3) in mm.
+
+    Right-sided views are mirrored onto the left, so that one model learns both sides from all of them.
+    """
+    px, count = preset.crop_px, preset.slices
+    crops, exists = np.zeros((len(VIEWS), count, px, px), np.uint8), np.zeros(len(VIEWS), bool)
+    for k, (target, description) in enumerate(VIEWS):
+        found = nearest(study.of(description), points[target]) if np.isfinite(points[target]).all() else None
+        if found is not None:
+            moved = jitter.draw(rng, TARGET_FAMILY[target]) if jitter else (np.zeros(3), 0, 1.0)
+            crops[k] = _crop(*found, points[target], TARGETS[target][0], description, preset, *moved)
+            exists[k] = True
+    return crops, exists
+
+
+def _crop(series, i, mm, condition, description, preset, shift, slices_off, zoom) -> np.ndarray:
+    """(slices, px, px): neighbouring slices of one stack round the point."""
+    stack = next(s for s in series.stacks if i in s)
+    at = stack.index(i) + slices_off
+    half = preset.slices // 2
+    chosen = [stack[int(np.clip(at + d, 0, len(stack) - 1))] for d in range(-half, preset.slices - half)]
+    crops = stack_pixels([window(series.slices[j], mm + shift, preset.crop_mm * zoom, preset.crop_px) for j in chosen])
+    if condition.startswith("Right"):
+        crops = crops[:, :, ::-1] if description == AXIAL_T2 else crops[::-1]
+    return crops
