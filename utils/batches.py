@@ -72,7 +72,7 @@ class LocatorData(Studies):
         return {"canal_x": disturb(stack_pixels(windows), rng), "canal_heat": heat}
 
     def _foramina(self, study, points: np.ndarray, rng) -> dict[str, np.ndarray]:
-        count, px = 3, self.preset.locator_px // 2
+        count, px = 2, self.preset.locator_px // 2
         x, heat = _zeros(10, count, px, px), _zeros(10, count, px // STRIDE, px // STRIDE)
         for k, (side, level) in enumerate((side, level) for side in SIDES for level in range(5)):
             move = rng.normal(0, 5, 2), np.exp(rng.normal(0, 0.08))

@@ -126,15 +126,16 @@ def _weighted_mean(values, weights) -> float:
     return float(np.average(values, weights=weights)) if len(values) else float("nan")
 
 
-def prior(labels: pd.DataFrame, weighted: bool = True) -> pd.DataFrame:
+def prior(labels: pd.DataFrame, weighted: bool = True, smoothing: float = 0.0) -> pd.DataFrame:
     """Share of each grade per condition and level, (25, 3), each label counted 1, 2 or 4 times if weighted.
 
-    The weighted prior minimises the metric among answers that do not look at the images. A target with no label at
-    all gets the uniform answer.
+    The weighted prior minimises the metric among answers that do not look at the images. smoothing adds so many
+    labels of the overall mix to every target, so that a grade not met in a small set is not called impossible. A
+    target with no label at all gets the uniform answer.
     """
     counts = labels.dropna(subset=["grade"]).groupby(["condition", "level", "grade"]).size().unstack(fill_value=0)
     counts = counts.reindex(index=pd.MultiIndex.from_tuples(TARGETS), columns=list(GRADES), fill_value=0).astype(float)
-    counts = counts * (GRADE_WEIGHTS if weighted else 1)
+    counts = (counts + smoothing * counts.sum() / max(counts.to_numpy().sum(), 1)) * (GRADE_WEIGHTS if weighted else 1)
     shares = counts.div(counts.sum(axis=1), axis=0).fillna(1 / 3)
     return shares.set_axis(list(GRADE_COLUMNS), axis=1).rename_axis(["condition", "level"])
 

@@ -61,7 +61,7 @@ def study_planes(series: dict[str, Series], points: pd.DataFrame | None = None, 
             ax.text(0.5, 0.5, f"no {name} in this study", ha="center", transform=ax.transAxes)
             ax.set_axis_off()
             continue
-        one = series[name].slices[_busiest(series[name], points)]
+        one = series[name].slices[busiest(series[name], points)]
         draw_slice(ax, one, f"{name}, instance {one.instance}")
         if points is not None:
             draw_points(ax, one, points, within_mm=max(2.0, series[name].gap_mm / 2))
@@ -70,7 +70,7 @@ def study_planes(series: dict[str, Series], points: pd.DataFrame | None = None, 
     return fig
 
 
-def _busiest(series: Series, points: pd.DataFrame | None) -> int:
+def busiest(series: Series, points: pd.DataFrame | None) -> int:
     if points is None or points.empty:
         return len(series) // 2
     mm = points[["x_mm", "y_mm", "z_mm"]].dropna().to_numpy(float)

@@ -252,7 +252,7 @@ def out_of_fold(locator: Locator, grader: Grader, prepared: Path, studies: list[
 def _finish(prepared: Path, run: Path, preset: Preset) -> None:
     """Prior, temperature and out-of-fold answers of the whole run; run.json last, because it says that all is there."""
     labels = pd.read_csv(prepared / "labels.csv")
-    metrics.prior(labels).to_csv(run / "prior.csv")
+    metrics.prior(labels, smoothing=4).to_csv(run / "prior.csv")
     oof = pd.concat([pd.read_csv(run / f"fold{fold}" / "oof.csv") for fold in preset.train_folds], ignore_index=True)
     temperature = fit_temperature(labels[labels.study_id.isin(oof.study_id)], oof)
     cooled(oof, temperature).to_csv(run / "oof.csv", index=False)

@@ -210,8 +210,8 @@ class _Local:
     def bulge(self) -> np.ndarray:
         """How far (mm of v) disc tissue stands back into canal and recesses: the canal's front wall."""
         left = self.spine.side("spinal", "")[self.graded]
-        central = 0.5 * (1 - left) * self.spine.sac_depth * bump(self.u, 9.0)
-        lateral = (6.0 - self.opening("subarticular")) * 0.75 * bump(self.side - RECESS_U * self.spine.scale, 4.2)
+        central = 0.5 * (1 - left) * self.spine.sac_depth * bump(self.u, 6.5)
+        lateral = (6.0 - self.opening("subarticular")) * 0.4 * bump(self.side - RECESS_U * self.spine.scale, 4.2)
         near = bump(self.ds, self.half + 1.5) * self.is_graded
         return (np.maximum(central, lateral) * near).astype(np.float32)
 
@@ -284,11 +284,20 @@ class _Local:
         self.put(sac + 0.6, "ligament")
         self.put(sac, "csf")
         self.roots(sac, middle, depth, width)
-        recess = self.opening("subarticular")
-        squeeze = np.clip(recess / 4.0, 0.25, 1)
-        across, deep = 1.9 + 0.5 * (1 - squeeze), 1.9 * squeeze
-        traversing = _inside(self.side, RECESS_U * k + 0.6, across, self.v, self.wall + recess * 0.5, deep)
-        self.put(np.minimum(traversing, 9 - np.abs(self.ds - 2)), "root")
+        self.recesses()
+
+    def recesses(self):
+        """At disc level, on each side: what narrows the recess bites into the sac's corner; what is left of it holds
+        fat and the traversing root, which is flattened once it has no room."""
+        k, left = self.spine.scale, self.opening("subarticular")
+        level = bump(self.ds, self.half + 2.5)
+        bite = 5.4 * (1 - left / OPENING["subarticular"][0][1]) * level
+        self.put(_inside(self.side, (RECESS_U + 0.5) * k, 1.15 * bite, self.v, 2.8, bite), "ligament")
+        near = 7 - np.abs(self.ds)
+        self.put(np.minimum(_inside(self.side, (RECESS_U + 0.7) * k, 3.4, self.v, 0.6 + left / 2, left / 2), near), "fat")
+        room = np.clip(left / 4.5, 0.25, 1)
+        root = _inside(self.side, (RECESS_U + 0.7) * k, 2.0 + 0.6 * (1 - room), self.v, 0.6 + left / 2, 1.8 * room)
+        self.put(np.minimum(root, near), "root")
 
     def roots(self, sac, middle, depth, width):
         """Cord above the conus; below it the cauda equina as strands that lie to the back and crowd where it is tight."""

@@ -1,0 +1,54 @@
+# make run    the four notebooks on the phantom, results in out/
+# make test   lint, spelling, all tests
+# make lab    JupyterLab on the notebooks
+PYTHON ?= python3
+PRESET ?= demo
+OUT := out
+BIN := .venv/bin
+NOTEBOOKS := 01_eda 02_preprocess 03_train 04_infer
+SOURCES := $(wildcard utils/*.py utils/*.js utils/*.csv utils/phantom/*.py)
+export LUMBAR_HOME := $(abspath $(OUT))
+
+.PHONY: run test lab clean help
+help:
+	@sed -n '1,3s/^# //p' Makefile
+
+run: $(NOTEBOOKS:%=$(OUT)/%.html)
+	@echo
+	@echo "Look at  $(OUT)/01_eda.html … 04_infer.html  (the executed notebooks),"
+	@echo "         $(OUT)/report/  (one page per study),  $(OUT)/submission.csv,  $(OUT)/predictions.csv"
+	@echo "Score on the phantom's hidden labels, lower is better (scores.csv):"
+	@column -s, -t $(OUT)/scores.csv 2>/dev/null || cat $(OUT)/scores.csv
+
+# Each notebook needs what the one before left. A finished one is not run again; an interrupted one is, and its cells
+# go on from what they had saved.
+$(OUT)/01_eda.ipynb: 01_eda.ipynb $(SOURCES) $(BIN)/.ready
+$(OUT)/02_preprocess.ipynb: 02_preprocess.ipynb $(OUT)/01_eda.ipynb
+$(OUT)/03_train.ipynb: 03_train.ipynb $(OUT)/02_preprocess.ipynb
+$(OUT)/04_infer.ipynb: 04_infer.ipynb $(OUT)/03_train.ipynb
+$(OUT)/%.ipynb:
+	@mkdir -p $(OUT)
+	@echo "== $*"
+	$(BIN)/papermill $*.ipynb $(OUT)/.$*.ipynb --progress-bar --log-level ERROR -p PRESET $(PRESET)
+	@mv $(OUT)/.$*.ipynb $@
+
+$(OUT)/%.html: $(OUT)/%.ipynb
+	@$(BIN)/jupyter nbconvert --to html --log-level ERROR $< --output $*.html
+
+test: $(BIN)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/pytest
+
+lab: $(BIN)/.ready
+	$(BIN)/jupyter lab
+
+$(BIN)/.ready: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit(f"Python 3.11 to 3.13 is needed, this is {v.major}.{v.minor}; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(OUT)
