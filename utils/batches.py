@@ -150,6 +150,6 @@ def grade_table(labels: pd.DataFrame) -> dict[int, np.ndarray]:
     codes = labels.assign(code=labels.grade.map(GRADES.index, na_action="ignore").fillna(-1).astype(int))
     order = pd.MultiIndex.from_tuples(TARGETS)
     return {
-        int(study): rows.set_index(["condition", "level"]).code.reindex(order, fill_value=-1).to_numpy()
+        int(study): rows.set_index(["condition", "level"]).code.reindex(order, fill_value=-1).to_numpy(copy=True)
         for study, rows in codes.groupby("study_id")
     }

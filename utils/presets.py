@@ -10,6 +10,7 @@ class Preset:
     name: str
     # the phantom that stands in for the real data
     phantom_studies: int = 64
+    phantom_test_studies: int = 8
     # cross-validation: how many folds there are, and which of them this preset trains
     folds: int = 4
     train_folds: tuple[int, ...] = (0,)
@@ -58,7 +59,17 @@ PRESETS = {
     preset.name: preset
     for preset in (
         Preset("demo"),
-        Preset("smoke", phantom_studies=8, folds=2, locator_epochs=1, grader_epochs=1, crop_px=32, slices=1, features=32),
+        Preset(
+            "smoke",
+            phantom_studies=6,
+            phantom_test_studies=2,
+            folds=2,
+            locator_epochs=1,
+            grader_epochs=1,
+            crop_px=32,
+            slices=1,
+            features=32,
+        ),
         Preset("t4", **_GPU | {"backbone": "efficientnet_v2_s", "batch": 2}),
         Preset("l4", **_GPU | {"backbone": "convnext_small", "batch": 4}),
         Preset("a100", **_GPU | {"backbone": "convnext_small", "batch": 8, "workers": 8}),

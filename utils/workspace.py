@@ -17,7 +17,6 @@ from utils.presets import Preset, get_preset
 
 COMPETITION = "rsna-2024-lumbar-spine-degenerative-classification"
 RULES = f"https://www.kaggle.com/competitions/{COMPETITION}/rules"
-TEST_STUDIES = 8  # of the phantom
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pydicom", "ipywidgets", "anywidget", "accelerate")
 
 
@@ -48,7 +47,7 @@ class Workspace:
     @property
     def phantom_run(self) -> Path:
         """The run of the same preset trained on the phantom: what 04 uses when there is none on this source."""
-        return self.home / "runs" / f"phantom-{self.preset.name}"
+        return self.home / "runs" / f"{_phantom_name(self.preset)}-{self.preset.name}"
 
 
 def open_workspace(source: str = "phantom", preset: str | Preset = "demo", data: bool = True) -> Workspace:
@@ -58,19 +57,24 @@ def open_workspace(source: str = "phantom", preset: str | Preset = "demo", data:
     account that has accepted the rules is needed). Raises FileNotFoundError for a folder that is not there.
     """
     preset, base = get_preset(preset), home()
-    name = source if source in ("phantom", "kaggle") else Path(source).expanduser().resolve().name
-    folder = {"phantom": base / "data" / "phantom", "kaggle": base / "data" / "kaggle"}.get(source)
-    if folder is None:
-        folder = Path(source).expanduser().resolve()
-        if not folder.is_dir():
-            raise FileNotFoundError(
-                f"SOURCE = {source!r}: no such folder. Use 'phantom', 'kaggle', or the folder that holds train.csv"
+    if source == "phantom":
+        folder = base / "data" / _phantom_name(preset)
+        if data:
+            make_dataset(
+                folder, preset.phantom_studies, seed=0, test_studies=preset.phantom_test_studies, jobs=os.cpu_count() or 1
             )
     elif source == "kaggle":
-        folder = download() if data else folder
-    elif data:
-        make_dataset(folder, preset.phantom_studies, seed=0, test_studies=TEST_STUDIES, jobs=os.cpu_count() or 1)
+        folder = download() if data else base / "data" / "kaggle"
+    else:
+        folder = Path(source).expanduser().resolve()
+        if not folder.is_dir():
+            raise FileNotFoundError(f"SOURCE = {source!r}: no such folder. Use 'phantom', 'kaggle', or the folder with train.csv")
+    name = "kaggle" if source == "kaggle" else folder.name
     return Workspace(source, preset, folder, base / "prepared" / name, base / "runs" / f"{name}-{preset.name}", base)
+
+
+def _phantom_name(preset: Preset) -> str:
+    return f"phantom-{preset.phantom_studies}"
 
 
 def download() -> Path:
