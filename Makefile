@@ -33,11 +33,12 @@ $(OUT)/%.ipynb:
 	@mv $(OUT)/.$*.ipynb $@
 
 $(OUT)/%.html: $(OUT)/%.ipynb
-	@$(BIN)/jupyter nbconvert --to html --log-level ERROR $< --output $*.html
+	@$(BIN)/python -m utils.pages $<
 
 test: $(BIN)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check --line-length 100 *.ipynb
 	$(BIN)/codespell
 	$(BIN)/pytest
 

@@ -60,7 +60,7 @@ def test_code_cells_are_short_and_prose_stands_between_them(notebook):
     _, nb = notebook
     lines = sorted(sum(bool(line.strip()) for line in source.splitlines()) for source in code_of(nb))
     assert lines[len(lines) // 2] <= 5
-    assert lines[-1] <= 16
+    assert lines[-1] <= 12
     kinds = "".join(c.cell_type[0] for c in nb.cells)
     assert "ccc" not in kinds, "three code cells in a row without a word between them"
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import numbers
 
 
-def check(answer, right, hint: str, tolerance: float = 0.0) -> bool:
-    """Compare an answer with the right one and print what to do next; True if it is right.
+def check(answer, right, hint: str, tolerance: float = 0.0) -> None:
+    """Compare an answer with the right one and print a tick (✓), a hint (✗), or what to do (✎).
 
     answer     ... (Ellipsis) means "not answered yet"
     tolerance  how far a number may be off
     """
     if answer is ...:
         print("✎ Replace the ... with your answer and run this cell again.")
-        return False
+        return
     if isinstance(right, numbers.Real) and not isinstance(answer, numbers.Real):
         print(f"✗ A number is expected here, not {type(answer).__name__}. Hint: {hint}")
-        return False
+        return
     near = abs(answer - right) <= tolerance if isinstance(right, numbers.Real) else _same(answer, right)
     print("✓ Yes." if near else f"✗ Not yet. Hint: {hint}")
-    return bool(near)
 
 
 def _same(answer, right) -> bool:

@@ -122,6 +122,11 @@ def _any_severe(spinal: pd.DataFrame) -> float:
     return _weighted_mean(np.where(study.grade == 2, -np.log(q), -np.log1p(-q)), study.weight)
 
 
+def score_table(scores: dict[str, Score]) -> pd.DataFrame:
+    """Answers down, terms across."""
+    return pd.DataFrame({name: vars(s) | {"total": s.total} for name, s in scores.items()}).T.rename_axis("answer")
+
+
 def _weighted_mean(values, weights) -> float:
     return float(np.average(values, weights=weights)) if len(values) else float("nan")
 
@@ -145,6 +150,16 @@ def constant_submission(shares: pd.DataFrame, study_ids: Iterable[int]) -> pd.Da
     answer = shares.set_axis([f"{slug(c)}_{slug(lv)}" for c, lv in shares.index])
     rows = [(f"{study}_{target}", *answer.loc[target]) for study in study_ids for target in answer.index]
     return pd.DataFrame(rows, columns=["row_id", *GRADE_COLUMNS])
+
+
+def surest_mistakes(truth: pd.DataFrame, submission: pd.DataFrame, count: int = 5) -> pd.DataFrame:
+    """The scored rows whose true grade was given the least probability: what was said, and how sure."""
+    table = match(truth, submission)
+    p = table[list(GRADE_COLUMNS)].to_numpy()
+    table = table.assign(truth=np.take(GRADES, table.grade), said=np.take(GRADES, p.argmax(1)), p_said=p.max(1))
+    table["p_true"] = p[np.arange(len(p)), table.grade]
+    columns = ["study_id", "condition", "level", "truth", "said", "p_true", "p_said"]
+    return table.nsmallest(count, "p_true")[columns].reset_index(drop=True)
 
 
 def reliability(truth: pd.DataFrame, submission: pd.DataFrame, bins: int = 8) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from utils.dicom import Series, Slice
-from utils.rsna import CONDITIONS, FAMILIES, FAMILY, GRADE_COLOURS, GRADES, LEVELS, SERIES
+from utils.rsna import CONDITIONS, FAMILIES, FAMILY, GRADE_COLOURS, GRADES, LEVELS, SERIES, SERIES_OF
 
 PALETTE = dict(zip(GRADES, GRADE_COLOURS))
 MARKERS = {"spinal": "o", "foraminal": "^", "subarticular": "s"}
@@ -43,6 +43,16 @@ def draw_slice(ax, one: Slice, title: str = "", ruler_mm: float = 50.0):
     return ax
 
 
+def side_by_side(slices: list[Slice], titles: list[str], mark_mm: np.ndarray | None = None) -> Figure:
+    """Slices next to each other, with a cross at a point (3,) in mm if given."""
+    fig, axes = plt.subplots(1, len(slices), figsize=(4.4 * len(slices), 4.5), layout="constrained", squeeze=False)
+    for ax, one, title in zip(axes[0], slices, titles):
+        draw_slice(ax, one, title)
+        if mark_mm is not None:
+            ax.plot(*one.to_pixel(mark_mm), "+", color="#F0E442", ms=22, mew=2)
+    return fig
+
+
 def draw_points(ax, one: Slice, points: pd.DataFrame, within_mm: float = 3.0, **style) -> None:
     """Points (x_mm, y_mm, z_mm, condition and, if there, grade) that lie within a few mm of this slice."""
     for row in points.itertuples():
@@ -53,24 +63,33 @@ def draw_points(ax, one: Slice, points: pd.DataFrame, within_mm: float = 3.0, **
             ax.plot(*one.to_pixel(mm), ls="none", **(look | style))
 
 
-def study_planes(series: dict[str, Series], points: pd.DataFrame | None = None, title: str = "") -> Figure:
-    """One slice of each of the three series side by side: the one that holds most points, else the middle one."""
+def study_planes(
+    series: dict[str, Series], points: pd.DataFrame | None = None, title: str = "", annotated: pd.DataFrame | None = None
+) -> Figure:
+    """One slice of each of the three series side by side: the one that holds most points, else the middle one.
+
+    points are drawn by condition and grade; annotated ones, if given beside them, as a white +.
+    """
     fig, axes = plt.subplots(1, 3, figsize=(13, 4.8), layout="constrained")
     for ax, name in zip(axes, SERIES):
         if name not in series:
             ax.text(0.5, 0.5, f"no {name} in this study", ha="center", transform=ax.transAxes)
             ax.set_axis_off()
             continue
-        one = series[name].slices[busiest(series[name], points)]
+        own = None if points is None else points[points.condition.map(SERIES_OF) == name]
+        one = series[name].slices[busiest(series[name], own)]
         draw_slice(ax, one, f"{name}, instance {one.instance}")
-        if points is not None:
-            draw_points(ax, one, points, within_mm=max(2.0, series[name].gap_mm / 2))
+        if own is not None:
+            draw_points(ax, one, own, within_mm=max(2.0, series[name].gap_mm / 2))
+        if annotated is not None:
+            draw_points(ax, one, annotated[annotated.condition.map(SERIES_OF) == name], marker="+", mec="white", ms=10)
     _legend(fig)
     fig.suptitle(title)
     return fig
 
 
 def busiest(series: Series, points: pd.DataFrame | None) -> int:
+    """Index of the slice that most points lie on; the middle one without points."""
     if points is None or points.empty:
         return len(series) // 2
     mm = points[["x_mm", "y_mm", "z_mm"]].dropna().to_numpy(float)
@@ -92,9 +111,10 @@ def prevalence(labels: pd.DataFrame) -> Figure:
         table = known[known.family == family].groupby(["level", "grade"]).size().unstack(fill_value=0)
         share = table.reindex(index=list(LEVELS), columns=list(GRADES), fill_value=0)
         share = 100 * share.div(share.sum(axis=1).clip(lower=1), axis=0)
-        share.plot.bar(stacked=True, ax=ax, color=list(GRADE_COLOURS), legend=family == "spinal", width=0.8, rot=0)
+        share.plot.bar(stacked=True, ax=ax, color=list(GRADE_COLOURS), legend=False, width=0.8, rot=0)
         ax.set(title=family, xlabel="level", ylabel="share of labels, %", ylim=(0, 100))
-    fig.suptitle("The lower lumbar levels carry the disease")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    fig.suptitle("How often is each grade, level by level?")
     return fig
 
 
@@ -117,6 +137,17 @@ def grade_grid(study_labels: pd.DataFrame, ax=None):
     ax.tick_params(length=0)
     sns.despine(ax=ax, left=True, bottom=True)
     return ax
+
+
+def brightness(before: dict[str, Series], after: dict[str, Series]) -> Figure:
+    """How often each brightness occurs per series, as scanned and as prepared."""
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    for ax, all_series, title in zip(axes, (before, after), ("as scanned", "prepared")):
+        for name, one in all_series.items():
+            ax.hist(np.concatenate([p[::4, ::4].ravel() for p in one.pixels]), bins=60, histtype="step", label=name)
+        ax.set(title=title, xlabel="brightness", ylabel="pixels", yscale="log")
+    axes[1].legend(frameon=False)
+    return fig
 
 
 def crops(stack: np.ndarray, titles: list[str], title: str = "", size_mm: float | None = None) -> Figure:
@@ -164,7 +195,7 @@ def score_bars(scores: dict[str, object]) -> Figure:
     table = pd.DataFrame({name: {t: getattr(score, t) for t in terms} for name, score in scores.items()})
     ax = table.plot.bar(figsize=(8.5, 3.6), rot=0, width=0.8, color=["#999999", "#009E73", "#0072B2", "#CC79A7"][: len(scores)])
     ax.set(title="The score, term by term (lower is better)", ylabel="weighted log loss")
-    ax.legend(frameon=False, ncols=len(scores))
+    ax.legend(frameon=False, ncols=len(scores), loc="upper center", bbox_to_anchor=(0.5, -0.1))
     ax.figure.set_layout_engine("constrained")
     return ax.figure
 

@@ -102,6 +102,14 @@ def prepare_series(series: Series) -> Series:
     return replace(series, slices=tuple(normalise(slices)))
 
 
+def read_study(tables: Tables, study_id: int) -> dict[str, Series]:
+    """Raw series by description, the longest of each kind; raises DicomError for one that cannot be read."""
+    found = [
+        (r.series_description, read_series(tables.folder(study_id, r.series_id))) for r in tables.series_of(study_id).itertuples()
+    ]
+    return dict(sorted(found, key=lambda pair: len(pair[1])))
+
+
 def prepare_study(tables: Tables, study_id: int) -> PreparedStudy:
     """Read and prepare one study in memory. What cannot be used is left out and named, never raised."""
     faults = known_faults()

@@ -108,5 +108,5 @@ def report() -> pd.DataFrame:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         rows["GPU"] = f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, trains in {'bf16' if native else 'fp16'}"
     else:
-        rows["GPU"] = "none: fine for the demo preset. On Colab: Runtime ▸ Change runtime type ▸ a GPU"
+        rows["GPU"] = "none; on Colab: Runtime ▸ Change runtime type"
     return pd.DataFrame(rows.items(), columns=["what", "value"]).set_index("what")
