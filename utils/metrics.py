@@ -140,7 +140,7 @@ def prior(labels: pd.DataFrame, weighted: bool = True, smoothing: float = 0.0) -
     """
     counts = labels.dropna(subset=["grade"]).groupby(["condition", "level", "grade"]).size().unstack(fill_value=0)
     counts = counts.reindex(index=pd.MultiIndex.from_tuples(TARGETS), columns=list(GRADES), fill_value=0).astype(float)
-    counts = (counts + smoothing * counts.sum() / max(counts.to_numpy().sum(), 1)) * (GRADE_WEIGHTS if weighted else 1)
+    counts = (counts + smoothing * counts.sum() / max(counts.to_numpy().sum(), 1)) * (np.array(GRADE_WEIGHTS) if weighted else 1)
     shares = counts.div(counts.sum(axis=1), axis=0).fillna(1 / 3)
     return shares.set_axis(list(GRADE_COLUMNS), axis=1).rename_axis(["condition", "level"])
 

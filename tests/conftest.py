@@ -1,0 +1,39 @@
+"""What the tests stand on: a small phantom, its prepared store, and (where there is a copy) the competition's tables."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from utils import phantom, prepare, rsna
+
+ROOT = Path(__file__).parent.parent
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def phantom_root(tmp_path_factory) -> Path:
+    return phantom.make_dataset(tmp_path_factory.mktemp("phantom") / "data", 4, seed=3, test_studies=2, size=(160, 128))
+
+
+@pytest.fixture(scope="session")
+def tables(phantom_root):
+    return rsna.load_tables(phantom_root)
+
+
+@pytest.fixture(scope="session")
+def store(phantom_root, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("store") / "prepared"
+    prepare.prepare(phantom_root, out, folds=2)
+    return out
+
+
+@pytest.fixture(scope="session")
+def real_root() -> Path:
+    """The competition's tables and study 100206310: in RSNA_ROOT, or in a folder beside this checkout."""
+    named = os.environ.get("RSNA_ROOT")
+    found = [Path(named)] if named else [p.parent for p in sorted(ROOT.parent.glob("*/rsna/train.csv"))]
+    if not found:
+        pytest.skip("needs the competition's tables, which may not be passed on: set RSNA_ROOT")
+    return found[0]

@@ -1,0 +1,161 @@
+"""The store: same place in mm, known direction, nothing half-written, whole patients per fold."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utils import prepare, rsna
+from utils.dicom import Slice, read_series
+from utils.prepare import canonical, load_study, make_folds, prepare_study, resample
+
+
+def hashes(folder):
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.booleans(), st.booleans(), st.booleans(), st.integers(0, 29), st.integers(0, 19))
+def test_bringing_to_the_standard_direction_keeps_every_pixels_mm(flip_x, flip_y, transpose, x, y):
+    pixels = np.arange(600).reshape(20, 30)
+    tilt = np.radians(20)
+    axes = np.array([[1, 0, 0], [0, np.cos(tilt), np.sin(tilt)]])
+    right = Slice(1, pixels, np.array([-10.0, 5, 7]), axes, np.array([0.5, 0.8]))
+    wrong = right
+    for k, flip in enumerate((flip_x, flip_y)):
+        if flip:
+            end = wrong.origin + wrong.axes[k] * wrong.spacing[k] * (wrong.pixels.shape[1 - k] - 1)
+            signs = np.where(np.arange(2) == k, -1.0, 1.0)[:, None]
+            wrong = replace(wrong, pixels=np.flip(wrong.pixels, 1 - k), origin=end, axes=wrong.axes * signs)
+    if transpose:
+        wrong = replace(wrong, pixels=wrong.pixels.T, axes=wrong.axes[::-1], spacing=wrong.spacing[::-1])
+    back = canonical(wrong, "axial")
+    assert np.array_equal(back.pixels, pixels)
+    assert back.to_patient((x, y)) == pytest.approx(right.to_patient((x, y)))
+
+
+def test_resampling_keeps_the_outer_edges_in_mm():
+    one = Slice(1, np.random.default_rng(0).random((101, 80)), np.array([1.0, 2, 3]), np.eye(3)[:2], np.array([0.3, 0.4]))
+    small = resample(one, 0.75)
+    height, width = small.pixels.shape
+    assert (width, height) == (32, 54)
+    assert small.to_patient((-0.5, -0.5)) == pytest.approx(one.to_patient((-0.5, -0.5)))
+    assert small.to_patient((width - 0.5, height - 0.5)) == pytest.approx(one.to_patient((79.5, 100.5)))
+    assert resample(small, 0.5) is small  # never made finer than it was scanned
+
+
+def test_the_store_gives_back_what_preparation_made(tables, store):
+    study = tables.studies()[0]
+    fresh, stored = prepare_study(tables, study), load_study(store, study)
+    for a, b in zip(fresh.series, stored.series):
+        assert (a.series_id, a.description, a.series.instances) == (b.series_id, b.description, b.series.instances)
+        assert all(np.array_equal(x, y) for x, y in zip(a.series.pixels, b.series.pixels))
+        assert all(np.array_equal(x.origin, y.origin) for x, y in zip(a.series.slices, b.series.slices))
+    pd.testing.assert_frame_equal(fresh.points, stored.points)
+    assert isinstance(stored.series[0].series.pixels[0].base, np.memmap)
+
+
+def test_directions_after_preparation(tables, store):
+    study = load_study(store, tables.studies()[0])
+    for part in study.series:
+        want = prepare.DIRECTIONS["axial" if part.description == rsna.AXIAL_T2 else "sagittal"]
+        for one in part.series.slices:
+            assert min(one.axes[k] @ np.array(want[k]) for k in range(2)) > 0.8
+
+
+def test_points_that_must_not_be_used_are_named(tables):
+    study = tables.studies()[0]
+    points = tables.points[tables.points.study_id == study].copy()
+    series = {s: read_series(tables.folder(study, s)) for s in points.series_id.unique()}
+    points.iloc[0, points.columns.get_loc("x")] = 3.0
+    points.iloc[0, points.columns.get_loc("y")] = 4.0
+    points.iloc[1, points.columns.get_loc("x")] = 5000.0
+    points.iloc[2, points.columns.get_loc("instance_number")] = 999
+    kept, bad = prepare.points_in_mm(points, series)
+    assert len(kept) == len(points) - 3
+    assert [why for _, why in bad] == [
+        "placeholder in the image's corner",
+        "lies outside its image",
+        f"instance 999 is not in series {points.series_id.iloc[2]}",
+    ]
+
+
+def test_the_register_of_known_faults_is_applied_by_id(tables):
+    study = tables.studies()[0]
+    swapped = 3742728457  # sides confused on Sagittal T1
+    points = tables.points[tables.points.study_id == study].assign(study_id=swapped)
+    series = {s: read_series(tables.folder(study, s)) for s in points.series_id.unique()}
+    kept, bad = prepare.points_in_mm(points, series)
+    assert not kept.condition.str.contains("Foraminal").any()
+    assert {why for _, why in bad} == {"known fault: sides confused on Sagittal T1"}
+    cervical = tables.series_of(study).assign(series_id=3892989905)
+    tables = replace(tables, series=cervical)
+    assert "known fault: cervical scan" in {why for _, why in prepare_study(tables, study).left_out}
+
+
+def test_a_missing_series_is_named_and_the_rest_goes_on(tables):
+    study = tables.studies()[0]
+    without = replace(tables, series=tables.series[tables.series.series_description != rsna.AXIAL_T2])
+    prepared = prepare_study(without, study)
+    assert ("Axial T2", "no such series in this study") in prepared.left_out
+    assert len(prepared.series) == 2
+    assert (prepared.points.condition.str.contains("Subarticular")).sum() == 0
+
+
+def test_preparing_again_changes_nothing(phantom_root, store):
+    before = hashes(store)
+    prepare.prepare(phantom_root, store, folds=2)
+    assert hashes(store) == before
+
+
+def test_other_settings_never_mix_with_an_old_store(phantom_root, store, tmp_path, monkeypatch):
+    copy = shutil.copytree(store, tmp_path / "store")
+    monkeypatch.setattr(prepare, "SPACING_MM", 0.5)
+    with pytest.raises(prepare.StoreError, match="delete it or choose another folder"):
+        prepare.prepare(phantom_root, copy)
+
+
+def test_a_study_that_is_not_in_the_store_says_how_to_get_it(store):
+    with pytest.raises(prepare.StoreError, match="run 02_preprocess"):
+        load_study(store, 1)
+
+
+def test_a_folder_without_images_says_what_to_do(tmp_path):
+    (tmp_path / "train_series_descriptions.csv").write_text("study_id,series_id,series_description\n1,2,Axial T2\n")
+    with pytest.raises(prepare.StoreError, match="set SOURCE = 'phantom'"):
+        prepare.prepare(tmp_path, tmp_path / "out")
+
+
+def test_killed_and_run_again_equals_never_killed(phantom_root, store, tmp_path):
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "utils.prepare", str(phantom_root), str(out), "--jobs", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    while not list(out.glob("9*.json")) and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "folds.csv").exists(), "it was not killed half-way"
+    prepare.prepare(phantom_root, out, folds=2)
+    assert hashes(out) == hashes(store)
+
+
+def test_folds_hold_whole_patients_and_about_as_much_disease():
+    rng = np.random.default_rng(1)
+    rows = [(s, c, lv, rsna.GRADES[rng.choice(3, p=(0.7, 0.2, 0.1))]) for s in range(103) for c, lv in rsna.TARGETS]
+    labels = pd.DataFrame(rows, columns=["study_id", "condition", "level", "grade"])
+    folds = make_folds(labels, 4, seed=0)
+    assert sorted(folds.study_id) == list(range(103))
+    assert folds.fold.value_counts().min() >= 25
+    severe = labels.merge(folds).query("grade == 'Severe'").groupby("fold").size()
+    assert severe.max() < 1.25 * severe.min()
+    pd.testing.assert_frame_equal(folds, make_folds(labels, 4, seed=0))
