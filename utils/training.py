@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def warm_up_and_cosine(step: int, steps: int) -> float:
     warm = max(1, steps // 10)
     if step < warm:
         return (step + 1) / warm
-    return 0.02 + 0.98 * (1 + np.cos(np.pi * min(1, (step - warm) / max(1, steps - warm)))) / 2
+    return 0.02 + 0.98 * (1 + math.cos(math.pi * min(1, (step - warm) / max(1, steps - warm)))) / 2
 
 
 def save_checkpoint(folder: Path, parts: dict, history: list[dict]) -> None:

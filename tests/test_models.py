@@ -1,0 +1,99 @@
+"""The models' promises: a loss that is the metric, probabilities that sum to one, sides treated alike."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from utils import inference, losses, metrics, models, rsna, views
+from utils.presets import PRESETS, Preset, get_preset
+from utils.rsna import GRADE_COLUMNS, GRADES, TARGETS
+
+TINY = Preset("test", locator_px=64, locator_width=4, crop_px=32, slices=3, features=32)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_graders_loss_is_the_competitions_score(seed):
+    rng = np.random.default_rng(seed)
+    grades = rng.choice([-1, 0, 1, 2], (7, 25), p=[0.1, 0.6, 0.2, 0.1])
+    logits = torch.from_numpy(rng.normal(0, 2, (7, 25, 3)))
+    rows = [(s, *t, GRADES[g] if g >= 0 else None) for s, line in enumerate(grades) for t, g in zip(TARGETS, line)]
+    truth = pd.DataFrame(rows, columns=["study_id", "condition", "level", "grade"])
+    p = inference.softmax(logits.numpy()).reshape(-1, 3)
+    answer = pd.DataFrame(p, columns=GRADE_COLUMNS).assign(row_id=[rsna.row_id(*row[:3]) for row in rows])
+    score = metrics.rsna_score(truth, answer).total
+    assert losses.metric_loss(logits, torch.from_numpy(grades)).item() == pytest.approx(score, abs=1e-5)
+
+
+def test_the_loss_of_a_batch_without_labels_is_zero_and_has_a_gradient():
+    logits = torch.zeros(2, 25, 3, requires_grad=True)
+    loss = losses.metric_loss(logits, torch.full((2, 25), -1))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_one_softmax_runs_over_all_cells_of_all_slices():
+    log_p = models.joint_log_softmax(torch.randn(2, 5, 3, 4, 6))
+    assert log_p.exp().sum((1, 3, 4)) == pytest.approx(np.ones((2, 3)), abs=1e-5)
+
+
+def test_the_heat_map_loss_is_least_where_the_heat_is():
+    heat = torch.zeros(1, 2, 1, 4, 4)
+    heat[0, 1, 0, 2, 3] = 1.0
+    right, wrong = heat * 10, heat.roll(1, 3) * 10
+    assert losses._heat_loss(right, heat) < 0.01 < losses._heat_loss(wrong, heat)
+
+
+def test_levels_are_chosen_head_to_foot_at_plausible_distances():
+    # five peaks 10 cells (30 mm) apart; at L3/L4 the highest peak is the one of L4/L5
+    peaks = [[(10 * k, 20, -1.0)] for k in range(5)]
+    peaks[2] = [(30, 20, -0.5), (20, 20, -1.5)]
+    chosen = inference.in_level_order(peaks, cell_mm=3.0)
+    assert [row for row, _, _ in chosen] == [0, 10, 20, 30, 40]
+
+
+def test_unseen_views_change_nothing():
+    torch.manual_seed(0)
+    grader = models.Grader(TINY).eval()
+    crops, exists = torch.rand(2, 30, 3, 32, 32), torch.rand(2, 30) > 0.3
+    with torch.inference_mode():
+        before = grader(crops, exists)
+        after = grader(torch.where(exists[..., None, None, None], crops, torch.rand_like(crops)), exists)
+        assert torch.equal(before, after)
+        assert torch.isfinite(grader(crops, torch.zeros_like(exists))).all()
+
+
+def test_exchanging_left_and_right_views_exchanges_left_and_right_answers():
+    torch.manual_seed(0)
+    grader = models.Grader(TINY).eval()
+    other = [TARGETS.index((rsna.mirror(c), lv)) for c, lv in TARGETS]
+    view = [views.VIEWS.index((other[t], d)) for t, d in views.VIEWS]
+    crops, exists = torch.rand(1, 30, 3, 32, 32), torch.ones(1, 30, dtype=torch.bool)
+    with torch.inference_mode():
+        here, there = grader(crops, exists), grader(crops[:, view], exists)
+    assert torch.allclose(here, there[:, other], atol=1e-5)
+
+
+def test_torchvision_backbones_fit_in():
+    preset = Preset("test", backbone="mobilenet_v3_small", crop_px=64, features=24)
+    assert models.backbone(preset)(torch.rand(3, 1, 64, 64)).shape == (3, 24)
+    for name in {p.backbone for p in PRESETS.values()} - {"small"}:
+        assert name in models.torchvision.models.list_models()
+
+
+def test_weights_that_cannot_be_downloaded_are_said_to_be_missing(monkeypatch, capsys):
+    def offline(name, weights):
+        if weights:
+            raise OSError("no network")
+        return real(name, weights=None)
+
+    real = models.torchvision.models.get_model
+    monkeypatch.setattr(models.torchvision.models, "get_model", offline)
+    models.backbone(Preset("test", backbone="mobilenet_v3_small", pretrained=True))
+    assert "cannot be downloaded (no network); starting from random ones" in capsys.readouterr().out
+
+
+def test_an_unknown_preset_names_those_there_are():
+    with pytest.raises(KeyError, match="there are demo, smoke, t4, l4, a100"):
+        get_preset("big")
