@@ -95,6 +95,13 @@ class Tables:
         root = self.root / f"{split}_images"
         return sorted(int(p.name) for p in root.iterdir() if p.is_dir() and p.name.isdecimal()) if root.is_dir() else []
 
+    def whole_studies(self, split: str = "train") -> list[int]:
+        """Those of studies(split) that have images of all three kinds of series; all of them if none has."""
+        there = self.series[[self.folder(r.study_id, r.series_id).is_dir() for r in self.series.itertuples()]]
+        kinds = there.groupby("study_id").series_description.nunique()
+        studies = self.studies(split)
+        return [study for study in studies if kinds.get(study) == len(SERIES)] or studies
+
     def series_of(self, study_id: int) -> pd.DataFrame:
         return self.series[self.series.study_id == study_id]
 
