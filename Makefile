@@ -8,6 +8,8 @@ BIN := .venv/bin
 NOTEBOOKS := 01_eda 02_preprocess 03_train 04_infer
 SOURCES := $(wildcard utils/*.py utils/*.js utils/*.csv utils/phantom/*.py)
 export LUMBAR_HOME := $(abspath $(OUT))
+# Let torch's threads sleep while they wait: two programs spinning on two cores make each other five times slower.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: run test lab clean help
 help:

@@ -81,6 +81,19 @@ def test_views_exist_where_there_is_a_point_and_a_series(tables, store):
     assert crops[~exists].max() == 0
 
 
+def test_a_level_that_the_axial_series_does_not_reach_is_not_seen(tables, store):
+    study = load_study(store, tables.studies()[0])
+    points = views.point_table(study.points)
+    upper = points[rsna.TARGETS.index((rsna.CANAL, "L1/L2"))]
+    far = []
+    for part in study.series:
+        keep = [s for s in part.series.slices if part.description != rsna.AXIAL_T2 or abs(s.distance(upper)) > 20]
+        far.append(replace(part, series=Series(tuple(keep))))
+    _, exists = views.grader_views(replace(study, series=tuple(far)), points, PRESET)
+    unseen = {views.VIEWS[k] for k in np.flatnonzero(~exists)}
+    assert {(rsna.TARGETS[t][1], name) for t, name in unseen} == {("L1/L2", rsna.AXIAL_T2)}
+
+
 def test_jitter_moves_crops_by_as_much_as_it_says():
     rng = np.random.default_rng(0)
     draws = np.array([views.Jitter((1.5, 3.0, 0.0)).draw(rng, 1)[0] for _ in range(4000)])

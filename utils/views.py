@@ -19,6 +19,7 @@ from utils.rsna import AXIAL_T2, CANAL, FAMILIES, FAMILY, LEVELS, SAGITTAL_T1, S
 POINT = ["x_mm", "y_mm", "z_mm"]
 LOCAL_MM = 88.0  # foramina and recesses are sought in a window of this size round the level's canal point
 FORAMEN_SIDE_MM = (4.0, 34.0)  # and foramina on the sagittal slices this far to the side of it (13-23 in real studies)
+REACH_MM = 13.0  # a slice further from a point does not show it; blocks of an axial series are up to 22.5 mm apart
 SIDES = ("Left", "Right")
 # The views of a study: (index into TARGETS, series description). The canal is also seen in the axial slice.
 VIEWS = [(k, SERIES_OF[condition]) for k, (condition, _) in enumerate(TARGETS)]
@@ -52,9 +53,13 @@ def window(one: Slice, centre_mm: np.ndarray, size_mm: float, px: int) -> Slice:
 
 
 def nearest(parts: list[Series], mm: np.ndarray) -> tuple[Series, int] | None:
-    """Of several series of one kind, the one (and its slice) that comes nearest to a point; None if there are none."""
+    """Of several series of one kind, the one (and its slice) that comes nearest to a point.
+
+    None if there is no series, or none that reaches the point: a level outside an axial series has not been imaged.
+    """
     found = [(series, series.nearest_slice(mm)) for series in parts]
-    return min(found, key=lambda f: abs(f[0].slices[f[1]].distance(mm)), default=None)
+    best = min(found, key=lambda f: abs(f[0].slices[f[1]].distance(mm)), default=None)
+    return best if best and abs(best[0].slices[best[1]].distance(mm)) <= REACH_MM else None
 
 
 def point_table(points: pd.DataFrame) -> np.ndarray:
