@@ -25,11 +25,11 @@ from utils.prepare import PreparedStudy, prepare_study
 from utils.presets import Preset
 from utils.rsna import (
     AXIAL_T2,
-    FAMILY,
     GRADE_COLUMNS,
     LEVELS,
     SAGITTAL_T1,
     SAGITTAL_T2,
+    SERIES_OF,
     TARGETS,
     Tables,
     load_tables,
@@ -217,7 +217,7 @@ def answer_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
 def _answer_table(study: PreparedStudy, points, sure, probabilities, seen) -> pd.DataFrame:
     rows = []
     for k, (condition, level) in enumerate(TARGETS):
-        note = "" if seen[k] else f"prior used: {_series_of(condition)} not usable"
+        note = "" if seen[k] else f"prior used: {SERIES_OF[condition]} is missing, unreadable or does not reach this level"
         where = _where(study, condition, points[k])
         names = {"row_id": row_id(study.study_id, condition, level), "study_id": study.study_id}
         names |= {"condition": condition, "level": level} | dict(zip(GRADE_COLUMNS, probabilities[k]))
@@ -225,13 +225,9 @@ def _answer_table(study: PreparedStudy, points, sure, probabilities, seen) -> pd
     return pd.DataFrame(rows)
 
 
-def _series_of(condition: str) -> str:
-    return {"spinal": SAGITTAL_T2, "foraminal": SAGITTAL_T1, "subarticular": AXIAL_T2}[FAMILY[condition]]
-
-
 def _where(study: PreparedStudy, condition: str, point: np.ndarray) -> dict:
     """Series and instance a point lies on; empty where there is none."""
-    parts = [s for s in study.series if s.description == _series_of(condition)]
+    parts = [s for s in study.series if s.description == SERIES_OF[condition]]
     found = nearest([s.series for s in parts], point) if np.isfinite(point).all() else None
     if found is None:
         return {"series_id": pd.NA, "instance_number": pd.NA}

@@ -1,0 +1,37 @@
+"""The floors of the README hold: each module imports only from the floors below it."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def floors() -> dict[str, int]:
+    rows = re.findall(r"^\| (\d) \| (.+) \|$", (ROOT / "README.md").read_text(), re.M)
+    modules = {name: int(floor) for floor, text in rows for name in re.findall(r"`(\w+)`", text)}
+    return {name: floor for name, floor in modules.items() if name not in ("anatomy", "image", "scan")}
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "utils":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("utils."):
+            names.add(node.module.split(".")[1])
+    return names - {"__version__"}
+
+
+def test_every_module_stands_on_a_floor_of_the_readme():
+    modules = {p.stem for p in (ROOT / "utils").glob("*.py")} | {"phantom"}
+    assert modules - {"__init__"} == set(floors())
+
+
+def test_imports_go_down():
+    floor = floors()
+    for path in (ROOT / "utils").rglob("*.py"):
+        module = path.relative_to(ROOT / "utils").parts[0].removesuffix(".py")
+        if module != "__init__":
+            up = {name for name in imported(path) - {module} if floor[name] >= floor[module]}
+            assert not up, f"{module} (floor {floor[module]}) imports {up}"
