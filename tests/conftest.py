@@ -18,6 +18,13 @@ def phantom_root(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def quirky_root(tmp_path_factory) -> Path:
+    """A phantom with every fault of the real data set, one to a study, in the order of phantom.QUIRKS."""
+    root = tmp_path_factory.mktemp("quirks") / "data"
+    return phantom.make_dataset(root, len(phantom.QUIRKS), seed=4, test_studies=2, size=(64, 64), quirks=phantom.QUIRKS)
+
+
+@pytest.fixture(scope="session")
 def tables(phantom_root):
     return rsna.load_tables(phantom_root)
 

@@ -10,7 +10,12 @@ ROOT = Path(__file__).parent.parent
 def floors() -> dict[str, int]:
     rows = re.findall(r"^\| (\d) \| (.+) \|$", (ROOT / "README.md").read_text(), re.M)
     modules = {name: int(floor) for floor, text in rows for name in re.findall(r"`(\w+)`", text)}
-    return {name: floor for name, floor in modules.items() if name not in ("anatomy", "image", "scan")}
+    return {name: floor for name, floor in modules.items() if name not in inside_the_phantom()}
+
+
+def inside_the_phantom() -> list[str]:
+    listed = re.search(r"`phantom`[^(]*\(inside, each on the one before: ([^)]*)\)", (ROOT / "README.md").read_text())
+    return re.findall(r"`(\w+)`", listed[1])
 
 
 def imported(path: Path) -> set[str]:
@@ -35,3 +40,13 @@ def test_imports_go_down():
         if module != "__init__":
             up = {name for name in imported(path) - {module} if floor[name] >= floor[module]}
             assert not up, f"{module} (floor {floor[module]}) imports {up}"
+
+
+def test_inside_the_phantom_too():
+    rooms = inside_the_phantom()
+    folder = ROOT / "utils" / "phantom"
+    assert {p.stem for p in folder.glob("*.py")} - {"__init__", "__main__"} == set(rooms)
+    for k, room in enumerate(rooms):
+        for node in ast.walk(ast.parse((folder / f"{room}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("utils.phantom."):
+                assert node.module.split(".")[2] in rooms[:k], f"{room} imports {node.module}"

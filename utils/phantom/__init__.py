@@ -2,9 +2,13 @@
 
     python -m utils.phantom --out DIR --studies 60 --test-studies 8 --seed 0
 
+grades    how often each grade is met, and what it leaves of a structure
 anatomy   one spine as geometry, its narrowings drawn from the grades
-image     tissues to MR signal
-scan      planes, noise, DICOM files
+tissue    which tissue lies where in a slice
+signal    tissue to MR picture: sequence, coil, k-space
+scan      protocols, planes, DICOM files
+quirks    the faults of the real data set, on purpose
+sheet     all of it on one page
 """
 
 from __future__ import annotations
@@ -18,23 +22,15 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from utils.dicom import Series
-from utils.phantom.anatomy import Spine, make_spine, sample_grades, truth_rows
-from utils.phantom.scan import protocols, scan
-from utils.rsna import (
-    AXIAL_T2,
-    GRADE_COLUMNS,
-    SAGITTAL_T1,
-    SAGITTAL_T2,
-    SERIES_OF,
-    TARGETS,
-    row_ids,
-    wide_labels,
-)
+from utils.phantom.anatomy import anatomy_row, make_spine, truth_rows
+from utils.phantom.grades import sample_grades, ungraded
+from utils.phantom.quirks import IN_IMAGES, IN_POINTS, QUIRKS, Draft, annotate, dealt
+from utils.phantom.scan import protocols, scan, write_scan
+from utils.rsna import GRADE_COLUMNS, row_ids, wide_labels
 
-MISSING_LABELS = {"canal": 0.0005, "foraminal": 0.003, "subarticular": 0.026}  # shares of empty cells in the real table
-REVERSED = {SAGITTAL_T1: 0.36, SAGITTAL_T2: 0.36, AXIAL_T2: 0.12}  # shares of series numbered against anatomy
-VERSION = 2  # raise when the same seed gives other bytes
+__all__ = ["QUIRKS", "VERSION", "make_dataset", "study_id_of", "true_labels"]
+
+VERSION = 3  # raise when the same seed gives other bytes
 
 
 def make_dataset(
@@ -43,27 +39,33 @@ def make_dataset(
     seed: int = 0,
     test_studies: int = 8,
     prevalence: str = "balanced",
-    size: tuple[int, int] = (256, 192),
+    size: tuple[int, int] | None = (256, 192),
+    quirks: tuple[str, ...] = (),
     jobs: int = 2,
 ) -> Path:
     """Write `studies` training and `test_studies` test studies under root; returns root.
 
     prevalence  "real": grades as frequent as in the 1,975 real studies; "balanced": enough severe ones for a small set
-    size        matrix of the sagittal and of the axial images, px
-    The truth (grade, size in mm, point in mm, of the test studies too) goes to root/truth. A second call with the same
-    arguments does nothing, and one after a kill goes on; another call into the same folder raises ValueError.
+    size        matrix of the sagittal and of the axial images, px; None: as varied as real ones (256 to 640)
+    quirks      names out of QUIRKS, dealt one to a study, from the first study on, in each split
+    The truth goes to root/truth: truth.csv (grade, size in mm, point in mm of every target), anatomy.csv, quirks.csv,
+    test.csv (the hidden labels). A second call with the same arguments does nothing, and one after a kill goes on;
+    another call into the same folder raises ValueError.
     """
     root = Path(root)
+    dealt(quirks, "train", 0)  # refuses unknown names before anything is written
     settings = {"version": VERSION, "studies": studies, "test_studies": test_studies, "seed": seed}
-    settings |= {"prevalence": prevalence, "size": list(size)}
+    settings |= {"prevalence": prevalence, "size": size and list(size), "quirks": list(quirks)}
     _claim(root, settings)
     if (root / "sample_submission.csv").is_file():  # the last file written
         return root
     grades = sample_grades(np.random.default_rng([seed, 0]), studies + test_studies, prevalence)
-    work = [delayed(_make_study)(root, k, "train" if k < studies else "test", seed, g, size) for k, g in enumerate(grades)]
+    work = []
+    for k, g in enumerate(grades):
+        split, place = ("train", k) if k < studies else ("test", k - studies)
+        work.append(delayed(_make_study)(root, study_id_of(seed, k), split, [seed, 2, k], g, size, dealt(quirks, split, place)))
     results = Parallel(jobs, return_as="generator")(work)
-    done = list(tqdm(results, total=len(work), desc="phantom studies", unit="study"))
-    _write_tables(root, done, np.random.default_rng([seed, 1]))
+    _write_tables(root, list(tqdm(results, total=len(work), desc="phantom studies", unit="study")))
     return root
 
 
@@ -82,23 +84,23 @@ def _claim(root: Path, settings: dict) -> None:
     path.write_text(json.dumps(settings))
 
 
-def _make_study(root: Path, k: int, split: str, seed: int, grades: np.ndarray, size: tuple[int, int]) -> dict:
+def _make_study(root: Path, study_id: int, split: str, seed: list[int], grades: np.ndarray, size, quirk: str) -> dict:
     """One study: its files (unless they are there) and the rows it gives to the tables."""
-    study_id = study_id_of(seed, k)
     final, temporary = root / f"{split}_images" / str(study_id), root / f".making-{study_id}" / str(study_id)
     record = root / "truth" / f"{study_id}.json"
     if record.is_file() and final.is_dir():
         return json.loads(record.read_text())
     shutil.rmtree(temporary.parent, ignore_errors=True)
     shutil.rmtree(final, ignore_errors=True)
-    rng = np.random.default_rng([seed, 2, k])
-    spine = make_spine(rng, grades)
-    rows = {"split": split, "truth": truth_rows(study_id, spine, grades), "series": [], "points": []}
-    for number, protocol in enumerate(protocols(rng, *size), start=1):
-        series_id = study_id * 10 + number
-        series = scan(rng, spine, protocol, bool(rng.random() < REVERSED[protocol.name]), temporary / str(series_id))
-        rows["series"].append({"study_id": study_id, "series_id": series_id, "series_description": protocol.name})
-        rows["points"] += _points(study_id, series_id, protocol.name, series, spine)
+    draft, done = _draft(study_id, np.random.default_rng(seed), grades, size, quirk)
+    for one in draft.scans:
+        write_scan(one, temporary / str(one.series_id))
+    rows = {"study_id": study_id, "split": split, "truth": truth_rows(study_id, draft.spine, grades)}
+    rows["anatomy"] = [anatomy_row(study_id, draft.spine)]
+    rows["series"] = [{"study_id": study_id, "series_id": s.series_id, "series_description": s.name} for s in draft.scans]
+    rows["points"] = [{"study_id": study_id} | row for row in draft.points]
+    rows["ungraded"] = draft.ungraded
+    rows["quirks"] = [{"study_id": study_id, "split": split, "quirk": quirk, "what": done}] if quirk else []
     record.parent.mkdir(exist_ok=True)
     record.write_text(json.dumps(rows))
     final.parent.mkdir(exist_ok=True)
@@ -107,40 +109,42 @@ def _make_study(root: Path, k: int, split: str, seed: int, grades: np.ndarray, s
     return rows
 
 
-def _points(study_id: int, series_id: int, name: str, series: Series, spine: Spine) -> list[dict]:
-    """The annotations that belong on one series: each on the slice nearest to its true place."""
-    rows = []
-    for condition, level in TARGETS:
-        if SERIES_OF[condition] == name:
-            mm = spine.point(condition, level)
-            i = series.nearest_slice(mm)
-            x, y = series.to_pixel(i, mm)
-            row = {"study_id": study_id, "series_id": series_id, "instance_number": series.instances[i]}
-            rows.append(row | {"condition": condition, "level": level, "x": round(float(x), 4), "y": round(float(y), 4)})
-    return rows
+def _draft(study_id: int, rng: np.random.Generator, grades: np.ndarray, size, quirk: str) -> tuple[Draft, str]:
+    """Patient, scans and points of one study, with its quirk; also what the quirk did."""
+    spine = make_spine(rng, grades)
+    scans = [scan(rng, spine, p, study_id * 10 + n) for n, p in enumerate(protocols(rng, size), start=1)]
+    draft = Draft(spine, scans, ungraded(rng), [])
+    done = IN_IMAGES[quirk](draft, rng) if quirk in IN_IMAGES else ""
+    draft.points = annotate(draft)
+    return draft, IN_POINTS[quirk](draft, rng) if quirk in IN_POINTS else done
 
 
-def _write_tables(root: Path, studies: list[dict], rng: np.random.Generator) -> None:
+def _write_tables(root: Path, studies: list[dict]) -> None:
     """The five CSVs as the competition has them, and the truth beside them."""
-    truth = pd.DataFrame([row for study in studies for row in study["truth"]])
+    truth = _table(studies, "truth")
     truth.to_csv(root / "truth" / "truth.csv", index=False)
-    split = {study["truth"][0]["study_id"]: study["split"] for study in studies}
-    is_train = truth.study_id.map(split) == "train"
-    wide_labels(truth[~is_train]).to_csv(root / "truth" / "test.csv", index=False)
-    labels = truth[is_train].copy()
-    share = labels.condition.map(lambda c: next(p for f, p in MISSING_LABELS.items() if f in c.lower()))
-    labels.loc[rng.random(len(labels)) < share, "grade"] = None
+    _table(studies, "anatomy").to_csv(root / "truth" / "anatomy.csv", index=False)
+    _table(studies, "quirks", ["study_id", "split", "quirk", "what"]).to_csv(root / "truth" / "quirks.csv", index=False)
+    test = [study["study_id"] for study in studies if study["split"] == "test"]
+    wide_labels(truth[truth.study_id.isin(test)]).to_csv(root / "truth" / "test.csv", index=False)
+    labels = truth[~truth.study_id.isin(test)].copy()
+    gaps = {(study["study_id"], condition, level) for study in studies for condition, level in study["ungraded"]}
+    labels.loc[[key in gaps for key in zip(labels.study_id, labels.condition, labels.level)], "grade"] = None
     wide_labels(labels).to_csv(root / "train.csv", index=False)
     for name in ("train", "test"):
-        rows = [row for study in studies if study["split"] == name for row in study["series"]]
-        columns = ["study_id", "series_id", "series_description"]
-        pd.DataFrame(rows, columns=columns).to_csv(root / f"{name}_series_descriptions.csv", index=False)
-    points = pd.DataFrame([row for study in studies if study["split"] == "train" for row in study["points"]])
-    points.to_csv(root / "train_label_coordinates.csv", index=False)
-    ids = [row for study, name in split.items() if name == "test" for row in row_ids(study)]
+        part = [study for study in studies if study["split"] == name]
+        series = _table(part, "series", ["study_id", "series_id", "series_description"])
+        series.to_csv(root / f"{name}_series_descriptions.csv", index=False)
+    train = [study for study in studies if study["split"] == "train"]
+    _table(train, "points").to_csv(root / "train_label_coordinates.csv", index=False)
+    ids = [row for study in test for row in row_ids(study)]
     sample = pd.DataFrame({"row_id": ids} | dict.fromkeys(GRADE_COLUMNS, 1 / 3))
     sample.to_csv(root / "sample_submission.csv.tmp", index=False)
     (root / "sample_submission.csv.tmp").rename(root / "sample_submission.csv")
+
+
+def _table(studies: list[dict], name: str, columns: list[str] | None = None) -> pd.DataFrame:
+    return pd.DataFrame([row for study in studies for row in study[name]], columns=columns)
 
 
 def true_labels(root: str | Path, split: str = "test") -> pd.DataFrame:
