@@ -53,7 +53,7 @@ class Scan:
 
 def protocols(rng: np.random.Generator, size: tuple[int, int] | None) -> list[Protocol]:
     """The three series of a study; size is the matrix (sagittal, axial) in px, None leaves it to the scanner."""
-    shared = {"noise": rng.uniform(0.008, 0.03), "coil_mm": rng.uniform(85, 130), "bandwidth": rng.uniform(130, 350)}
+    shared = {"noise": rng.uniform(0.008, 0.03), "coil_mm": rng.uniform(65, 115), "bandwidth": rng.uniform(130, 350)}
     shared |= {"ghost": rng.uniform(0, 0.012), "sampled": rng.uniform(0.7, 1.0)}
     shared |= {"saturation_mm": rng.uniform(45, 75) if rng.random() < 0.5 else np.inf}
     axial_shared = shared | {"saturation_mm": np.inf, "phase_axis": 1}

@@ -16,8 +16,8 @@ from utils.phantom.anatomy import Spine, make_spine
 from utils.phantom.signal import Sequence, picture
 from utils.rsna import AXIAL_T2, CANAL, GRADE_COLOURS, GRADES, LEVELS, SAGITTAL_T1, SAGITTAL_T2, SERIES_OF, TARGETS
 
-T1 = Sequence(550, 11, noise=0.01, coil_mm=105, bandwidth=200, ghost=0.005, sampled=0.85)
-T2 = Sequence(3600, 100, noise=0.01, coil_mm=105, bandwidth=200, ghost=0.005, sampled=0.85)
+T1 = Sequence(550, 11, noise=0.01, coil_mm=95, bandwidth=200, ghost=0.005, sampled=0.85)
+T2 = Sequence(3600, 100, noise=0.01, coil_mm=95, bandwidth=200, ghost=0.005, sampled=0.85)
 LEFT_FORAMEN, LEFT_RECESS = "Left Neural Foraminal Narrowing", "Left Subarticular Stenosis"
 # What is shown of each condition: title, condition, plane, sequence, field of view in mm.
 ROWS = (

@@ -469,9 +469,9 @@ class Region(Canvas):
         k, left = self.k, self.opening("subarticular")
         ds = self.ds + 1
         room = np.clip(left / 4.0, 0.22, 1)
-        u = RECESS_U * k + 0.6 + 0.28 * np.clip(ds, -8, None)
+        u = RECESS_U * k + 0.6 + 0.28 * np.clip(ds, -8, 2)  # it passes the pedicle on its inner side
         v = self.spine.recess_root(self.s, self.u)
-        near = np.minimum(ds + 9, 22 - ds) - 30 * self.along("sacral")
+        near = np.minimum(ds + 9, 20 - ds) - 30 * self.along("sacral")
         shape = solid((self.side - u, 2.0 + 0.9 * (1 - room)), (self.v - v, 1.9 * room))
         self.put(np.minimum(shape + 1.1 * room, near), "fat")
         self.put(np.minimum(shape, near), "root")
