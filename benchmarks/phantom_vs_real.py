@@ -1,6 +1,6 @@
 """How like real MRI phantoms are, in figures: geometry and brightness of N phantoms beside a real study.
 
-python benchmarks/phantom_vs_real.py [--real FOLDER] [--studies 50] [--seed 0]
+python -m benchmarks.phantom_vs_real [--real FOLDER] [--studies 50] [--seed 0]
 
 FOLDER has the competition's layout; its tables and whatever studies are there are measured. Without it, only the
 ranges known from the competition's tables are set beside the phantoms. Phantoms are drawn as varied as real scanners
@@ -16,7 +16,8 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from utils import phantom, rsna
-from utils.dicom import Series, read_series
+from utils.dicom import read_series
+from utils.geometry import Series
 
 # From the competition's 6,294 series: slices per series, mm per pixel, mm from slice to slice.
 KNOWN = {

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import prepare, rsna
-from utils.dicom import Slice, read_series
+from utils.dicom import read_series
+from utils.geometry import Slice
 from utils.prepare import canonical, load_study, make_folds, prepare_study, resample
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from utils import prepare, rsna, views
-from utils.dicom import Series, Slice
+from utils.geometry import Series, Slice
 from utils.prepare import PreparedSeries, load_study
 from utils.presets import Preset
 

@@ -19,7 +19,7 @@ from scipy.ndimage import maximum_filter
 from tqdm.auto import tqdm
 
 from utils import metrics
-from utils.dicom import Slice
+from utils.geometry import Slice
 from utils.models import STRIDE, Grader, Locator, joint_log_softmax
 from utils.prepare import PreparedStudy, prepare_study
 from utils.presets import Preset

@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from utils.dicom import Series, Slice
+from utils.geometry import Series, Slice
 from utils.rsna import CONDITIONS, FAMILIES, FAMILY, GRADE_COLOURS, GRADES, LEVELS, SERIES, SERIES_OF
 
 PALETTE = dict(zip(GRADES, GRADE_COLOURS))

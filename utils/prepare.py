@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from joblib import Parallel, delayed
 from PIL import Image
 from tqdm.auto import tqdm
 
-from utils.dicom import DicomError, Series, Slice, read_series
+from utils.dicom import DicomError, read_series
+from utils.geometry import Series, Slice
 from utils.rsna import FAMILY, SERIES, Tables, known_faults, load_tables
 
 SPACING_MM = 0.75  # finer images are brought to this; coarser ones stay as they are
@@ -131,23 +133,46 @@ def prepare_study(tables: Tables, study_id: int) -> PreparedStudy:
     missing = [name for name in SERIES if not any(s.description == name for s in ready)]
     left_out += [(name, "no such series in this study") for name in missing]
     points, bad = points_in_mm(tables.points[tables.points.study_id == study_id], raw)
-    return PreparedStudy(int(study_id), tuple(ready), points, tuple(left_out + bad))
+    doubts = doubtful(points)
+    left_out += [(f"point {row.condition} {row.level}", why) for row, why in [*bad, *((row, why) for row, _, why in doubts)]]
+    points = points.drop(index=[row.Index for row, _, _ in doubts]).reset_index(drop=True)
+    return PreparedStudy(int(study_id), tuple(ready), points, tuple(left_out))
 
 
-def points_in_mm(points: pd.DataFrame, series: dict[int, Series]) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """Annotated points as patient mm, and those that must not be used as (which, why)."""
+def points_in_mm(points: pd.DataFrame, series: dict[int, Series]) -> tuple[pd.DataFrame, list[tuple]]:
+    """Annotated points as patient mm, and those that must not be used as (row, why)."""
     faults = known_faults()
     kept, bad = [], []
     for row in points.itertuples():
         reason = _point_fault(row, series, faults)
         if reason:
-            bad.append((f"point {row.condition} {row.level}", reason))
+            bad.append((row, reason))
             continue
         own = series[row.series_id]
         x, y, z = own.to_patient(own.index(row.instance_number), (row.x, row.y))
         kept.append((row.condition, row.level, int(row.series_id), int(row.instance_number), x, y, z))
     columns = ["condition", "level", "series_id", "instance_number", "x_mm", "y_mm", "z_mm"]
     return pd.DataFrame(kept, columns=columns), bad
+
+
+def doubtful(points: pd.DataFrame) -> list[tuple]:
+    """Points in mm that contradict each other, as (row, "sides exchanged" or "levels out of order", why).
+
+    In LPS the left point of a pair has the greater x, and each level lies below the one before.
+    """
+    found = {}
+    for _, pair in points.groupby([points.condition.map(FAMILY), "level"]):
+        side = {row.condition.split()[0]: row for row in pair.itertuples()}
+        if {"Left", "Right"} <= set(side) and side["Left"].x_mm < side["Right"].x_mm:
+            why = f"the left point lies {side['Right'].x_mm - side['Left'].x_mm:.0f} mm to the right of the right one"
+            found |= {row.Index: (row, "sides exchanged", why) for row in side.values()}
+    for _, column in points.groupby("condition"):
+        for upper, lower in pairwise(column.sort_values("level").itertuples()):
+            if lower.z_mm > upper.z_mm:
+                why = f"{lower.level} lies {lower.z_mm - upper.z_mm:.0f} mm above {upper.level}"
+                for row in (upper, lower):
+                    found.setdefault(row.Index, (row, "levels out of order", why))
+    return list(found.values())
 
 
 def _point_fault(row, series: dict[int, Series], faults: pd.DataFrame) -> str | None:

@@ -20,6 +20,7 @@ import traitlets
 from PIL import Image
 
 from utils import dicom, rsna
+from utils.geometry import Series
 
 JPEG_QUALITY = 90  # about 4 MB a study; the eye cannot tell it from lossless at any window a reader would use
 ROBUST_PERCENTILES = (0.5, 99.5)  # of a series: leaves out the few glaring pixels next to the coil
@@ -67,7 +68,7 @@ def payload(tables: rsna.Tables, study_id: int, predictions: pd.DataFrame | None
     return Payload(study, bytes(images))
 
 
-def _encode(series: dicom.Series, images: bytearray) -> dict:
+def _encode(series: Series, images: bytearray) -> dict:
     """Appends one JPEG per slice to `images`; returns the series' entry: grey 0 and 255 stand for `range`."""
     low, high = np.percentile(np.concatenate([p[::4, ::4].ravel() for p in series.pixels]), ROBUST_PERCENTILES)
     high = max(high, low + 1)
@@ -86,7 +87,7 @@ def _encode(series: dicom.Series, images: bytearray) -> dict:
     return entry | {"slices": slices, "left_out": left_out}
 
 
-def _cells(tables: rsna.Tables, study_id: int, read: dict[int, dicom.Series], predicted: dict[str, dict]) -> list[dict]:
+def _cells(tables: rsna.Tables, study_id: int, read: dict[int, Series], predicted: dict[str, dict]) -> list[dict]:
     """The 25 questions in the order of rsna.TARGETS, each with its label, its annotated points and its prediction."""
     labels = tables.labels[tables.labels.study_id == study_id].set_index(["condition", "level"]).grade
     points = tables.points[tables.points.study_id == study_id].groupby(["condition", "level"])
@@ -104,7 +105,7 @@ def _cells(tables: rsna.Tables, study_id: int, read: dict[int, dicom.Series], pr
     return cells
 
 
-def _point(row, series: dicom.Series | None) -> dict:
+def _point(row, series: Series | None) -> dict:
     """An annotated point; `slice` and `mm` are None where its image is not here."""
     point = {"series": int(row.series_id), "instance": int(row.instance_number), "slice": None, "mm": None}
     if series is not None and row.instance_number in series.instances:

@@ -1,6 +1,6 @@
 """What a model sees of a study: windows cut in mm, each still knowing its place in the patient.
 
-A window is a dicom.Slice, so a pixel that a model points at goes back to mm by the same two methods as everything else.
+A window is a geometry.Slice, so a pixel that a model points at goes back to mm by the same two methods as everything else.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from utils.dicom import Series, Slice
+from utils.geometry import Series, Slice
 from utils.prepare import PreparedStudy
 from utils.presets import Preset
 from utils.rsna import AXIAL_T2, CANAL, FAMILIES, FAMILY, LEVELS, SAGITTAL_T1, SAGITTAL_T2, SERIES_OF, TARGETS

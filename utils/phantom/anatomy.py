@@ -122,8 +122,27 @@ class Spine:
         columns |= {"bend": np.gradient(self.tilt, STEP), "disc": disc}
         columns |= {"middle": middles[disc], "half": (np.diff(self.discs, axis=1)[:, 0] / 2)[disc]}
         columns |= {"front": front, "back": back, "width": width, "lost": np.clip(lost, 0, 1), "ahead": ahead}
-        columns |= {"sacral": smoothstep((s - self.disc_s[-1]) / 12), "depth": np.interp(s, middles, self.depths[:-1])}
+        columns |= {"sacral": smoothstep((s - self.disc_s[-1]) / 12)}
+        across = smoothstep(0.5 + (s - columns["middle"]) / (2 * columns["half"]))  # from one body's size to the next
+        for name, sizes in (("depth", self.depths), ("wide", self.widths)):
+            columns[name] = sizes[disc] + (sizes[disc + 1] - sizes[disc]) * across
         return {name: np.ascontiguousarray(values, np.float32) for name, values in columns.items()}
+
+    @cached_property
+    def skin_curve(self) -> tuple[float, np.ndarray]:
+        """(lowest z, y of the skin of the back every quarter mm upward): it follows the spine's curve, flattened."""
+        heights = np.arange(-300.0, 301.0, 4.0) + self.axis[:, 2].mean()
+        head_up = self.axis[::-1]
+        back = np.interp(heights, head_up[:, 2], head_up[:, 1])
+        flat = np.convolve(np.pad(back, 15, mode="edge"), np.hanning(31) / np.hanning(31).sum(), "valid")
+        fine = np.arange(heights[0], heights[-1], 0.25)
+        curve = np.interp(fine, heights, 0.7 * flat + 0.3 * flat.mean() + self.skin_mm + 10)
+        return float(heights[0]), curve.astype(np.float32)
+
+    def skin(self, z: np.ndarray) -> np.ndarray:
+        """y (mm) of the skin of the back at height z."""
+        lowest, curve = self.skin_curve
+        return curve[np.clip((z - np.float32(lowest)) * 4 + np.float32(0.5), 0, len(curve) - 1).astype(np.int32)]
 
     def step_of(self, s: np.ndarray) -> np.ndarray:
         """Index into the tables for s (n,)."""

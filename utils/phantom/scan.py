@@ -9,7 +9,7 @@ import numpy as np
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, RLELossless
 
-from utils.dicom import Series, Slice, in_order
+from utils.geometry import Series, Slice, in_order
 from utils.phantom.anatomy import Spine
 from utils.phantom.signal import Sequence, picture
 from utils.rsna import AXIAL_T2, SAGITTAL_T1, SAGITTAL_T2
@@ -63,7 +63,7 @@ def protocols(rng: np.random.Generator, size: tuple[int, int] | None) -> list[Pr
     t2 = Sequence(tr, te, fat_suppressed=fat == "suppressed", **shared)
     t2 = replace(t2, te=rng.uniform(45, 70), ti=rng.uniform(150, 170)) if fat == "stir" else t2
     sagittal, axial = size or rng.choice(MATRICES, 2, p=[0.15, 0.25, 0.2, 0.15, 0.2, 0.05]).tolist()
-    fov, gap, count = rng.uniform(240, 300), rng.uniform(4.0, 5.0), int(rng.integers(13, 18))
+    fov, gap, count = rng.uniform(240, 300), rng.uniform(4.0, 5.0), int(rng.integers(12, 17))
     layout, axial_gap = (BLOCKS, rng.uniform(3.3, 4.2)) if rng.random() < 0.65 else (STACK, rng.uniform(4.0, 5.0))
     return [
         Protocol(SAGITTAL_T1, t1, fov, sagittal, round(gap - rng.uniform(0.3, 1), 1), gap, count),

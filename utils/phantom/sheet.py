@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from utils.dicom import Slice
+from utils.geometry import Slice
 from utils.phantom.anatomy import Spine, make_spine
 from utils.phantom.signal import Sequence, picture
 from utils.rsna import AXIAL_T2, CANAL, GRADE_COLOURS, GRADES, LEVELS, SAGITTAL_T1, SAGITTAL_T2, SERIES_OF, TARGETS

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
-from scipy.ndimage import zoom
 
-from utils.dicom import Slice
+from utils.geometry import Slice
 from utils.phantom.anatomy import Spine
-from utils.phantom.tissue import paint, skin
+from utils.phantom.tissue import paint, points_of
 
 # Proton density, T1 ms, T2 ms at 1.5 T (after Bottomley 1984 and de Bazelaire 2004), set so that brightness on T1 and
 # T2 is that of clinical turbo spin echo, in which fat stays bright; the share of the signal that is fat.
@@ -83,16 +82,13 @@ def picture(spine: Spine, sequence: Sequence, plane: Slice, thickness: float, rn
 
 def coil(spine: Spine, sequence: Sequence, plane: Slice) -> np.ndarray:
     """Sensitivity (H, W) of a surface coil under the back, with the saturation band in front if there is one."""
-    shape = plane.pixels.shape
-    rows, columns = (np.linspace(0, n - 1, n // 8 + 2) for n in shape)  # it is smooth: every eighth pixel will do
-    grid = plane.to_patient(np.stack(np.meshgrid(columns, rows), -1))
-    depth = skin(spine, grid[..., 2]) - grid[..., 1]
-    level = 1 / (1 + (np.clip(depth, 0, None) / sequence.coil_mm) ** 3)
+    _, y, z = points_of(plane)
+    depth = np.maximum(spine.skin(z) - y, 0) * np.float32(1 / sequence.coil_mm)
+    level = 1 / (1 + depth * depth * depth)
     if np.isfinite(sequence.saturation_mm):
-        head_up = spine.axis[::-1]
-        ahead = np.interp(grid[..., 2], head_up[:, 2], head_up[:, 1]) - grid[..., 1]
-        level = level * (1 - 0.9 / (1 + np.exp(-(ahead - sequence.saturation_mm) / 5)))
-    return zoom(level.astype(np.float32), np.divide(shape, level.shape), order=1)
+        ahead = spine.skin(z) - np.float32(spine.skin_mm + 10 + sequence.saturation_mm) - y
+        level *= 1 - 0.9 / (1 + np.exp(-ahead / 6))
+    return level
 
 
 def acquire(image: np.ndarray, sequence: Sequence, rng: np.random.Generator) -> np.ndarray:

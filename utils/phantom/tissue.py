@@ -13,7 +13,7 @@ from functools import cache, cached_property
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from utils.dicom import Slice
+from utils.geometry import Slice
 from utils.phantom.anatomy import FORAMEN_RIM, FORAMEN_S, FORAMEN_U, RECESS_U, STEP, Spine, bump, smoothstep
 
 SPINE_BOX = (72.0, -80.0, 74.0)  # mm: how far to the side, in front and behind the spine's own structures reach
@@ -95,15 +95,6 @@ def _in_spine(spine: Spine, place: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return np.stack([y * sin - z * cos, np.full_like(sin, x), y * cos + z * sin])
 
 
-def skin(spine: Spine, z: np.ndarray) -> np.ndarray:
-    """y (mm) of the skin of the back at height z: it follows the spine's curve, flattened."""
-    heights = np.arange(-260.0, 261.0, 4.0) + spine.axis[:, 2].mean()
-    head_up = spine.axis[::-1]
-    back = np.interp(heights, head_up[:, 2], head_up[:, 1])
-    flat = np.convolve(np.pad(back, 15, mode="edge"), np.hanning(31) / np.hanning(31).sum(), "valid")
-    return np.interp(z, heights, 0.7 * flat + 0.3 * flat.mean() + spine.skin_mm + 10).astype(np.float32)
-
-
 @cache
 def noise_volume(kind: str) -> np.ndarray:
     """(128, 128, 128) float32, periodic, mean 0 and deviation 1: the same for all patients, who lie elsewhere in it."""
@@ -121,7 +112,7 @@ def texture(spine: Spine, kind: str, points: np.ndarray, mm=0.7) -> np.ndarray:
 def paint_trunk(canvas: Canvas, spine: Spine, plane: Slice, grid: np.ndarray) -> None:
     """Skin, subcutaneous fat with its septa, abdominal wall, and the organs that a picture of the spine may catch."""
     x, y, z = grid
-    rear = skin(spine, z)
+    rear = spine.skin(z)
     across = x - np.float32(spine.axis[:, 0].mean())
     radius = np.sqrt((across / 170) ** 2 + ((y - rear + 115) / 115) ** 2)
     furrow = 7 * np.exp(-((across / 16) ** 2)) * (y > rear - 70)
@@ -203,12 +194,6 @@ class Region(Canvas):
     def of_disc(self, values) -> np.ndarray:
         """Values per disc (n - 1,) -> per point."""
         return np.asarray(values, np.float32)[self.j]
-
-    def of_body(self, values) -> np.ndarray:
-        """Values per vertebra (n,) -> per point, passing smoothly from one to the next across the disc."""
-        values = np.asarray(values, np.float32)
-        above = values[self.j]
-        return above + (values[self.j + 1] - above) * smoothstep(0.5 + self.ds / (2 * self.half))
 
     def opening(self, family: str) -> np.ndarray:
         """What is left of the structure on the point's own side at the nearest disc."""
@@ -307,13 +292,13 @@ class Region(Canvas):
 
     def outline(self, grow=0.0) -> np.ndarray:
         """Depth inside the common outline of bodies and discs seen from above: a kidney, hollow behind."""
-        depth, width = self.of_body(self.spine.depths), self.of_body(self.spine.widths)
+        depth, width = self.along("depth"), self.along("wide")
         shape = solid((self.u, 0.54 * width + grow), (self.v + 0.47 * depth, 0.53 * depth + grow), power=3)
         return np.minimum(shape, grow - self.v - 1.3 * bump(self.u, 8.0) * (1 - self.along("sacral")))
 
     def bodies(self) -> None:
         spine, sacral = self.spine, self.along("sacral")
-        height = self.of_body(self.body_heights)
+        height = self.body_heights[self.j + (self.ds > 0)]
         to_plate = np.abs(self.ds) - self.half  # mm into the body; negative inside the disc
         waist = 1.8 * np.sin(np.pi * np.clip(to_plate / height, 0, 1)) * (1 - 0.7 * sacral)
         lips = self.of_disc(spine.osteophytes) * bump(to_plate, 4.0) * (self.v < -6)
@@ -333,7 +318,7 @@ class Region(Canvas):
         wall = np.minimum(spine.front_wall(self.s, self.u) - self.v, flat + 1.0 + 0.4 * np.clip(self.v, 0, 5))
         wall = np.minimum(wall, np.minimum(self.v + 4, 16 - self.side))
         self.put(np.maximum(ring, np.where(self.along("sacral") > 0.6, -9, wall)), "annulus", 1 + 0.1 * self.noise)
-        depth, width = self.of_body(spine.depths), self.of_body(spine.widths)
+        depth, width = self.along("depth"), self.along("wide")
         nucleus = solid((self.u, 0.42 * width), (self.v + 0.49 * depth, 0.38 * depth))
         nucleus = np.minimum(0.3 * nucleus, flat - 0.6)  # it passes slowly into the ring
         cleft = 1 - 0.35 * water * bump(self.ds, 1.0)
