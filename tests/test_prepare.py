@@ -2,16 +2,20 @@
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from distributed import Client, LocalCluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +23,10 @@ from utils import prepare, rsna
 from utils.dicom import read_series
 from utils.geometry import Slice
 from utils.prepare import canonical, load_study, make_folds, prepare_study, resample
+
+
+def make_slice(pixels):
+    return Slice(1, pixels, np.array([3.0, 2, 1]), np.eye(3)[:2], np.array([0.5, 0.8]))
 
 
 def hashes(folder):
@@ -137,17 +145,98 @@ def test_a_folder_without_images_says_what_to_do(tmp_path):
         prepare.prepare(tmp_path, tmp_path / "out")
 
 
-def test_killed_and_run_again_equals_never_killed(phantom_root, store, tmp_path):
-    out = tmp_path / "killed"
-    command = [sys.executable, "-m", "utils.prepare", str(phantom_root), str(out), "--jobs", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
-    while not list(out.glob("9*.json")) and process.poll() is None:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (out / "folds.csv").exists(), "it was not killed half-way"
+def start_in_a_child(root, out) -> int:
+    """Prepare in a forked process (no interpreter to start, so that kills fall everywhere); returns its id."""
+    child = os.fork()
+    if child == 0:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            prepare.prepare(root, out, jobs=1, folds=2)
+        os._exit(0)
+    return child
+
+
+def test_killed_at_twenty_random_moments_equals_never_killed(phantom_root, store, tmp_path):
+    start = time.perf_counter()
+    os.waitpid(start_in_a_child(phantom_root, tmp_path / "whole"), 0)
+    whole = time.perf_counter() - start
+    assert hashes(tmp_path / "whole") == hashes(store)
+    rng, out, kills = np.random.default_rng(0), tmp_path / "killed", 0
+    while kills < 20:
+        child = start_in_a_child(phantom_root, out)
+        time.sleep(rng.uniform(0, whole))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        kills += os.WIFSIGNALED(status)
+        for path in out.glob("9*.json"):  # whatever is taken for good is good
+            assert path.read_bytes() == (store / path.name).read_bytes()
+            assert path.with_suffix(".npy").read_bytes() == (store / path.name).with_suffix(".npy").read_bytes()
+        if (out / "folds.csv").exists() and kills < 20:  # finished: begin again from nothing
+            shutil.rmtree(out)
     prepare.prepare(phantom_root, out, folds=2)
     assert hashes(out) == hashes(store)
+
+
+def test_from_the_shell_with_workers_it_is_the_same_store(phantom_root, store, tmp_path):
+    command = [sys.executable, "-m", "utils.prepare", str(phantom_root), str(tmp_path / "out"), "--jobs", "2"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    mine, theirs = hashes(tmp_path / "out"), hashes(store)
+    assert {name for name in theirs if mine[name] != theirs[name]} == {"folds.csv"}  # the fixture asks for two folds
+
+
+def test_on_a_dask_cluster_it_is_the_same_store(phantom_root, store, tmp_path):
+    two_workers = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with two_workers as cluster, Client(cluster), joblib.parallel_config("dask"):
+        prepare.prepare(phantom_root, tmp_path / "out", folds=2)
+    assert hashes(tmp_path / "out") == hashes(store)
+
+
+def test_a_full_disk_or_a_read_only_folder_is_a_clear_error_and_nothing_half_written_counts(phantom_root, tmp_path):
+    script = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # no file may grow further, as on a full disk
+from utils import prepare
+try:
+    prepare.prepare(sys.argv[1], sys.argv[2], jobs=1)
+except prepare.StoreError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", script, str(phantom_root), str(tmp_path / "full")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert re.search(r"cannot be written \(.+\); free some space or choose another folder", done.stdout), done.stderr
+    assert not list((tmp_path / "full").glob("9*"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(prepare.StoreError, match="cannot be written"):
+        prepare.prepare(phantom_root, tmp_path / "file" / "store")
+
+
+def test_air_round_the_body_is_cut_off_and_places_stay():
+    body = np.zeros((40, 60), np.uint8)
+    body[5:35, 12:50] = 90
+    slices = [make_slice(body), make_slice(np.roll(body, 2, axis=0))]
+    cut = prepare.trim(slices)
+    assert [s.pixels.shape for s in cut] == [(32, 38), (32, 38)]
+    assert np.array_equal(cut[0].to_patient((0, 0)), slices[0].to_patient((12, 5)))
+    assert prepare.trim([make_slice(np.zeros_like(body))])[0].pixels.shape == body.shape
+    assert prepare.trim([slices[0], make_slice(body[:, :30])])[0] is slices[0]  # sizes differ: left alone
+
+
+def doubts(rows):
+    columns = ["condition", "level", "series_id", "instance_number", "x_mm", "y_mm", "z_mm"]
+    points = pd.DataFrame([(c, lv, 1, 1, x, 0, z) for c, lv, x, z in rows], columns=columns)
+    return [(row.condition, row.level, kind) for row, kind, _ in prepare.doubtful(points)]
+
+
+def test_points_that_contradict_the_patient_are_doubted():
+    left, right = "Left Subarticular Stenosis", "Right Subarticular Stenosis"
+    sound = [(left, "L1/L2", 9, 60), (right, "L1/L2", -9, 60), (left, "L2/L3", 9, 30)]
+    assert doubts(sound) == []
+    crossed = [(left, "L1/L2", -9, 60), (right, "L1/L2", 9, 60)]
+    assert doubts(crossed) == [(left, "L1/L2", "sides exchanged"), (right, "L1/L2", "sides exchanged")]
+    rising = [(rsna.CANAL, "L3/L4", 0, 10), (rsna.CANAL, "L4/L5", 0, 40), (rsna.CANAL, "L5/S1", 0, -20)]
+    assert doubts(rising) == [(rsna.CANAL, lv, "levels out of order") for lv in ("L3/L4", "L4/L5")]
 
 
 def test_folds_hold_whole_patients_and_about_as_much_disease():

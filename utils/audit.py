@@ -62,7 +62,7 @@ def audit(root: str | Path, out: str | Path | None = None, jobs: int = 2) -> pd.
     """
     tables = load_tables(root)
     studies = [*tables.studies("train"), *tables.studies("test")]
-    work = Parallel(jobs, return_as="generator")(delayed(_study_findings)(tables, study) for study in studies)
+    work = Parallel(jobs, return_as="generator")(delayed(_study_findings)(tables.only(study), study) for study in studies)
     read = list(tqdm(work, total=len(studies), desc="looking for faults", unit="study", disable=not studies))
     rows = [*in_tables(tables), *chain.from_iterable(read)]
     table = pd.DataFrame([_row(*row) for row in rows], columns=COLUMNS)

@@ -7,6 +7,7 @@ never in anything else.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -117,7 +118,8 @@ def _named(path: Path) -> Iterator[None]:
 
 def _parse(path: Path, content: bytes) -> dict:
     """The needed tags of any file, by pydicom; under "pixels" a function that decodes them, if they are not RLE."""
-    with config.disable_value_validation():
+    with config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters of them becomes a DicomError with the file's name
         try:
             data = pydicom.dcmread(BytesIO(content), specific_tags=TAGS)
         except InvalidDicomError:  # perhaps only the preamble is missing, or all that comes before the tags

@@ -26,7 +26,8 @@ from utils.rsna import FAMILY, SERIES, Tables, known_faults, load_tables
 
 SPACING_MM = 0.75  # finer images are brought to this; coarser ones stay as they are
 PERCENTILES = (1.0, 99.5)  # of a series' intensities: these become 0 and 255
-VERSION = 1  # raise when the store's content changes
+AIR, SHARE = 10, 0.03  # a border row or column with less than this share of pixels above AIR is cut off
+VERSION = 2  # raise when the store's content changes
 # where columns and rows run after preparation, per orientation (LPS)
 DIRECTIONS = {
     "sagittal": ((0, 1, 0), (0, 0, -1)),  # front to back, head to foot
@@ -97,11 +98,23 @@ def normalise(slices: list[Slice]) -> list[Slice]:
     return [replace(s, pixels=pixels) for s, pixels in zip(slices, scaled)]
 
 
+def trim(slices: list[Slice]) -> list[Slice]:
+    """Without the air round the body: the border rows and columns in which no slice of the series shows anything."""
+    if len({s.pixels.shape for s in slices}) > 1:
+        return slices
+    shown = np.mean([s.pixels > AIR for s in slices], axis=0)
+    rows, columns = (np.flatnonzero(shown.mean(axis) > SHARE) for axis in (1, 0))
+    if not len(rows) or not len(columns):
+        return slices
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return [replace(s, pixels=s.pixels[box], origin=s.to_patient((columns[0], rows[0]))) for s in slices]
+
+
 def prepare_series(series: Series) -> Series:
-    """Ordered, in standard directions, in known mm, uint8."""
+    """Ordered, in standard directions, in known mm, uint8, without air at the edges."""
     orientation = series.orientation
     slices = [resample(canonical(s, orientation)) for s in series.slices]
-    return replace(series, slices=tuple(normalise(slices)))
+    return replace(series, slices=tuple(trim(normalise(slices))))
 
 
 def read_study(tables: Tables, study_id: int) -> dict[str, Series]:
@@ -207,8 +220,14 @@ def save_study(study: PreparedStudy, out: Path) -> None:
         "points": study.points.to_dict("list"),
         "left_out": study.left_out,
     }
-    (out / f".{study.study_id}.json").write_text(json.dumps(content))
-    (out / f".{study.study_id}.json").replace(out / f"{study.study_id}.json")
+    _write_whole(out / f"{study.study_id}.json", json.dumps(content))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Under a temporary name until complete: a kill leaves the old file or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
 def _slice_json(s: Slice) -> dict:
@@ -247,36 +266,52 @@ def prepare(root: str | Path, out: str | Path, jobs: int = 2, folds: int = 4, se
     studies = tables.studies("train")
     if not studies:
         raise StoreError(f"{tables.root}: no images under train_images. Download them, or set SOURCE = 'phantom'")
-    _claim(out)
-    todo = [study for study in studies if not (out / f"{study}.json").is_file()]
-    work = Parallel(jobs, return_as="generator")(delayed(_prepare_one)(tables, study, out) for study in todo)
-    for _ in tqdm(work, total=len(todo), desc="preparing", unit="study", disable=not todo):
-        pass
-    _write_tables(tables, studies, out, folds, seed)
+    try:
+        _claim(out)
+        todo = [study for study in studies if not (out / f"{study}.json").is_file()]
+        work = Parallel(jobs, return_as="generator")(delayed(_prepare_one)(tables.only(study), study, out) for study in todo)
+        with tqdm(work, total=len(todo), desc="preparing", unit="study", disable=not todo) as progress:
+            left_out = 0
+            for count in progress:
+                left_out += count
+                progress.set_postfix_str(f"{left_out} left out", refresh=False)
+        _write_tables(tables, studies, out, folds, seed)
+    except OSError as error:
+        raise StoreError(
+            f"{out}: cannot be written ({error.strerror or error}); free some space or choose another folder"
+        ) from error
     return pd.read_csv(out / "folds.csv")
 
 
-def _prepare_one(tables: Tables, study_id: int, out: Path) -> None:
-    save_study(prepare_study(tables, study_id), out)
+def _prepare_one(tables: Tables, study_id: int, out: Path) -> int:
+    """Prepare and save a study; returns how much of it was left out."""
+    study = prepare_study(tables, study_id)
+    save_study(study, out)
+    return len(study.left_out)
 
 
 def _claim(out: Path) -> None:
-    settings = {"version": VERSION, "spacing_mm": SPACING_MM, "percentiles": list(PERCENTILES)}
+    settings = {"version": VERSION, "spacing_mm": SPACING_MM, "percentiles": list(PERCENTILES), "air": [AIR, SHARE]}
     out.mkdir(parents=True, exist_ok=True)
     manifest = out / "manifest.json"
     if manifest.is_file() and (found := json.loads(manifest.read_text())) != settings:
         raise StoreError(f"{out} was prepared with {found}, now asked for {settings}; delete it or choose another folder")
-    manifest.write_text(json.dumps(settings))
+    if not manifest.is_file():
+        _write_whole(manifest, json.dumps(settings))
 
 
 def _write_tables(tables: Tables, studies: list[int], out: Path, folds: int, seed: int) -> None:
     loaded = [load_study(out, study) for study in studies]
-    pd.concat([s.points.assign(study_id=s.study_id) for s in loaded]).to_csv(out / "points.csv", index=False)
     rows = [(s.study_id, what, why) for s in loaded for what, why in s.left_out]
-    pd.DataFrame(rows, columns=["study_id", "what", "why"]).to_csv(out / "left_out.csv", index=False)
     labels = tables.labels[tables.labels.study_id.isin(studies)]
-    labels.to_csv(out / "labels.csv", index=False)
-    make_folds(labels, folds, seed).to_csv(out / "folds.csv", index=False)
+    written = {
+        "points.csv": pd.concat([s.points.assign(study_id=s.study_id) for s in loaded]),
+        "left_out.csv": pd.DataFrame(rows, columns=["study_id", "what", "why"]),
+        "labels.csv": labels,
+        "folds.csv": make_folds(labels, folds, seed),
+    }
+    for name, table in written.items():
+        _write_whole(out / name, table.to_csv(index=False))
 
 
 def make_folds(labels: pd.DataFrame, folds: int = 4, seed: int = 0) -> pd.DataFrame:

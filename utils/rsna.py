@@ -11,7 +11,8 @@ Layout of a data folder (the competition's own)::
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -104,6 +105,11 @@ class Tables:
 
     def series_of(self, study_id: int) -> pd.DataFrame:
         return self.series[self.series.study_id == study_id]
+
+    def only(self, study_id: int) -> Tables:
+        """The rows of one study, small enough to hand to a worker with each task."""
+        labels, points, series = (t[t.study_id == study_id] for t in (self.labels, self.points, self.series))
+        return replace(self, labels=labels, points=points, series=series, submission=self.submission.iloc[:0])
 
     def __repr__(self) -> str:
         counts = {split: len(self.studies(split)) for split in ("train", "test")}
@@ -211,6 +217,7 @@ def wide_labels(long: pd.DataFrame) -> pd.DataFrame:
     return wide.reindex(columns=columns).rename_axis(columns=None).reset_index()
 
 
+@cache
 def known_faults() -> pd.DataFrame:
     """The register of published faults of the real data: kind, study_id, series_id, level, action, source."""
     ids = dict.fromkeys(("study_id", "series_id"), "Int64")
