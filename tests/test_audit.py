@@ -1,11 +1,13 @@
 """The audit: every fault that was made on purpose is found by name, and the real data set's published ones too."""
 
 import shutil
+from pathlib import Path
 
 import pandas as pd
+import pydicom
 import pytest
 
-from utils import audit, phantom, rsna
+from utils import audit, phantom, prepare, rsna, viewer
 from utils.prepare import prepare_study
 
 # What each quirk of the phantom is called when it is found.
@@ -104,6 +106,37 @@ def test_folders_that_are_not_there(phantom_root, tmp_path):
     seen = table.loc[["study without images"]]
     assert whole in set(seen.study_id.dropna())
     assert "2 of 2 test studies" in " ".join(seen.seen)
+
+
+def test_any_folder_of_files_goes_through(tmp_path):
+    """Every test file of pydicom (broken ones, colour, other scanners, no images at all) as one series."""
+    (tmp_path / "train_series_descriptions.csv").write_text("study_id,series_id,series_description\n1,2,Axial T2\n")
+    folder = tmp_path / "train_images" / "1" / "2"
+    folder.mkdir(parents=True)
+    files = [p for p in sorted((Path(pydicom.__file__).parent / "data" / "test_files").rglob("*")) if p.is_file()]
+    for k, path in enumerate(files):
+        shutil.copy(path, folder / f"{k}-{path.name}")
+    table = audit.audit(tmp_path)
+    assert (table.kind == "unreadable file").sum() > 100
+    assert "mixed sizes" in set(table.kind)
+
+
+def test_nobodys_name_reaches_store_audit_or_viewer(phantom_root, tmp_path):
+    root = shutil.copytree(phantom_root, tmp_path / "data")
+    tables = rsna.load_tables(root)
+    study = tables.studies()[0]
+    for path in tables.folder(study).rglob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data.PatientName, data.PatientID, data.PatientBirthDate = "DOE^JANE<script>", "MRN-0815", "19501224"
+        data.save_as(path)
+    spoiled = next(tables.folder(study).rglob("*.dcm"))
+    spoiled.write_bytes(spoiled.read_bytes()[:1500])
+    prepare.save_study(prepare_study(tables, study), tmp_path)
+    audit.audit(root, tmp_path / "audit.csv")
+    (tmp_path / "viewer.html").write_text(viewer.viewer_html(viewer.payload(tables, study)))
+    for path in tmp_path.glob("*.*"):
+        content = path.read_bytes()
+        assert not any(secret in content for secret in (b"DOE^JANE", b"MRN-0815", b"19501224")), path.name
 
 
 def test_the_real_tables_show_the_published_faults(real_root):

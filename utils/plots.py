@@ -16,17 +16,6 @@ PALETTE = dict(zip(GRADES, GRADE_COLOURS))
 MARKERS = {"spinal": "o", "foraminal": "^", "subarticular": "s"}
 
 
-def letters(one: Slice) -> tuple[str, str, str, str]:
-    """Patient directions at the left, right, top and bottom edge of a slice, from its axes: 'R', 'L', 'A', 'P', 'S', 'I'."""
-    names = ("RL", "AP", "IS")  # towards smaller and larger x, y, z in LPS
-
-    def toward(direction: np.ndarray) -> str:
-        k = int(np.argmax(np.abs(direction)))
-        return names[k][int(direction[k] > 0)]
-
-    return toward(-one.axes[0]), toward(one.axes[0]), toward(-one.axes[1]), toward(one.axes[1])
-
-
 def draw_slice(ax, one: Slice, title: str = "", ruler_mm: float = 50.0):
     """One slice true to mm, windowed at its own 1–99.5 percentiles, with direction letters and a ruler."""
     low, high = np.percentile(one.pixels, (1, 99.5))
@@ -34,7 +23,7 @@ def draw_slice(ax, one: Slice, title: str = "", ruler_mm: float = 50.0):
     ax.imshow(one.pixels, cmap="gray", vmin=low, vmax=max(high, low + 1), aspect=one.spacing[1] / one.spacing[0])
     places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02))
     sides = (("left", "center"), ("right", "center"), ("center", "top"), ("center", "bottom"))
-    for letter, place, (ha, va) in zip(letters(one), places, sides):
+    for letter, place, (ha, va) in zip(one.letters, places, sides):
         ax.text(*place, letter, transform=ax.transAxes, ha=ha, va=va, color="white", fontsize=9)
     x0 = width * 0.04
     ax.plot([x0, x0 + ruler_mm / one.spacing[0]], [height * 0.96] * 2, color="white", lw=2)
@@ -210,4 +199,15 @@ def reliability(table: pd.DataFrame) -> Figure:
     ax.set(xlabel="predicted probability", ylabel="observed frequency", xlim=(0, 1), ylim=(0, 1))
     ax.set_title("Does 0.7 mean seven out of ten?")
     ax.legend(frameon=False)
+    return fig
+
+
+def finding_bars(findings: pd.DataFrame) -> Figure:
+    """How many studies each kind of finding of an audit touches."""
+    counts = findings.groupby("kind").study_id.nunique().sort_values()
+    fig, ax = plt.subplots(figsize=(8, 0.32 * len(counts) + 0.9), layout="constrained")
+    ax.barh(counts.index, counts, color="#56B4E9")
+    ax.bar_label(ax.containers[0], padding=3)
+    ax.set(xlabel="studies", title="What the audit found")
+    ax.spines[["top", "right"]].set_visible(False)
     return fig

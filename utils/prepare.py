@@ -301,11 +301,11 @@ def _claim(out: Path) -> None:
 
 
 def _write_tables(tables: Tables, studies: list[int], out: Path, folds: int, seed: int) -> None:
-    loaded = [load_study(out, study) for study in studies]
-    rows = [(s.study_id, what, why) for s in loaded for what, why in s.left_out]
+    stored = {study: json.loads((out / f"{study}.json").read_text()) for study in studies}
+    rows = [(study, what, why) for study, content in stored.items() for what, why in content["left_out"]]
     labels = tables.labels[tables.labels.study_id.isin(studies)]
     written = {
-        "points.csv": pd.concat([s.points.assign(study_id=s.study_id) for s in loaded]),
+        "points.csv": pd.concat([pd.DataFrame(content["points"]).assign(study_id=study) for study, content in stored.items()]),
         "left_out.csv": pd.DataFrame(rows, columns=["study_id", "what", "why"]),
         "labels.csv": labels,
         "folds.csv": make_folds(labels, folds, seed),
