@@ -30,6 +30,13 @@ def tables(phantom_root):
 
 
 @pytest.fixture(scope="session")
+def whole_study(tables) -> int:
+    """A training study with all 25 points; phantoms have gaps in their labels, as real studies have."""
+    counts = tables.points.study_id.value_counts()
+    return int(counts[counts == 25].index.min())
+
+
+@pytest.fixture(scope="session")
 def store(phantom_root, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("store") / "prepared"
     prepare.prepare(phantom_root, out, folds=2)

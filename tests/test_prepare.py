@@ -63,8 +63,8 @@ def test_resampling_keeps_the_outer_edges_in_mm():
     assert resample(small, 0.5) is small  # never made finer than it was scanned
 
 
-def test_the_store_gives_back_what_preparation_made(tables, store):
-    study = tables.studies()[0]
+def test_the_store_gives_back_what_preparation_made(tables, store, whole_study):
+    study = whole_study
     fresh, stored = prepare_study(tables, study), load_study(store, study)
     for a, b in zip(fresh.series, stored.series):
         assert (a.series_id, a.description, a.series.instances) == (b.series_id, b.description, b.series.instances)
@@ -74,16 +74,16 @@ def test_the_store_gives_back_what_preparation_made(tables, store):
     assert isinstance(stored.series[0].series.pixels[0].base, np.memmap)
 
 
-def test_directions_after_preparation(tables, store):
-    study = load_study(store, tables.studies()[0])
+def test_directions_after_preparation(tables, store, whole_study):
+    study = load_study(store, whole_study)
     for part in study.series:
         want = prepare.DIRECTIONS["axial" if part.description == rsna.AXIAL_T2 else "sagittal"]
         for one in part.series.slices:
             assert min(one.axes[k] @ np.array(want[k]) for k in range(2)) > 0.8
 
 
-def test_points_that_must_not_be_used_are_named(tables):
-    study = tables.studies()[0]
+def test_points_that_must_not_be_used_are_named(tables, whole_study):
+    study = whole_study
     points = tables.points[tables.points.study_id == study].copy()
     series = {s: read_series(tables.folder(study, s)) for s in points.series_id.unique()}
     points.iloc[0, points.columns.get_loc("x")] = 3.0
@@ -99,8 +99,8 @@ def test_points_that_must_not_be_used_are_named(tables):
     ]
 
 
-def test_the_register_of_known_faults_is_applied_by_id(tables):
-    study = tables.studies()[0]
+def test_the_register_of_known_faults_is_applied_by_id(tables, whole_study):
+    study = whole_study
     swapped = 3742728457  # sides confused on Sagittal T1
     points = tables.points[tables.points.study_id == study].assign(study_id=swapped)
     series = {s: read_series(tables.folder(study, s)) for s in points.series_id.unique()}
@@ -112,8 +112,8 @@ def test_the_register_of_known_faults_is_applied_by_id(tables):
     assert "known fault: cervical scan" in {why for _, why in prepare_study(tables, study).left_out}
 
 
-def test_a_missing_series_is_named_and_the_rest_goes_on(tables):
-    study = tables.studies()[0]
+def test_a_missing_series_is_named_and_the_rest_goes_on(tables, whole_study):
+    study = whole_study
     without = replace(tables, series=tables.series[tables.series.series_description != rsna.AXIAL_T2])
     prepared = prepare_study(without, study)
     assert ("Axial T2", "no such series in this study") in prepared.left_out

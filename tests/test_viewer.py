@@ -171,7 +171,7 @@ def test_a_series_not_on_disk_or_unreadable_is_explained_and_the_rest_go_on(root
     t1, t2, axial = send(root).study["series"]
     assert t1["slices"] == axial["slices"] == []
     assert t1["problem"] == f"The images of series {T1} are not on this disk; part of the download is missing."
-    assert axial["problem"].startswith(f"Series {AXIAL} cannot be shown: no usable image among 6 files; 1.dcm: not a readable")
+    assert axial["problem"].startswith(f"Series {AXIAL} cannot be shown: no usable image among 6 files; 1.dcm: is not a DICOM")
     assert len(t2["slices"]) == 5
     assert "problem" not in t2
 

@@ -54,8 +54,8 @@ def mirrored(study):
     return replace(study, series=tuple(parts), points=points)
 
 
-def test_the_right_side_of_a_patient_looks_like_the_left_of_the_mirrored_one(tables, store):
-    study = load_study(store, tables.studies()[0])
+def test_the_right_side_of_a_patient_looks_like_the_left_of_the_mirrored_one(tables, store, whole_study):
+    study = load_study(store, whole_study)
     here, _ = views.grader_views(study, views.point_table(study.points), PRESET)
     other = mirrored(study)
     there, _ = views.grader_views(other, views.point_table(other.points), PRESET)
@@ -67,8 +67,8 @@ def test_the_right_side_of_a_patient_looks_like_the_left_of_the_mirrored_one(tab
             assert np.abs(here[k].astype(int) - there[k].astype(int)).mean() > 2.0  # the two sides do differ
 
 
-def test_views_exist_where_there_is_a_point_and_a_series(tables, store):
-    study = load_study(store, tables.studies()[0])
+def test_views_exist_where_there_is_a_point_and_a_series(tables, store, whole_study):
+    study = load_study(store, whole_study)
     points = views.point_table(study.points)
     crops, exists = views.grader_views(study, points, PRESET)
     assert crops.shape == (30, 3, 32, 32)
@@ -81,8 +81,8 @@ def test_views_exist_where_there_is_a_point_and_a_series(tables, store):
     assert crops[~exists].max() == 0
 
 
-def test_a_level_that_the_axial_series_does_not_reach_is_not_seen(tables, store):
-    study = load_study(store, tables.studies()[0])
+def test_a_level_that_the_axial_series_does_not_reach_is_not_seen(tables, store, whole_study):
+    study = load_study(store, whole_study)
     points = views.point_table(study.points)
     upper = points[rsna.TARGETS.index((rsna.CANAL, "L1/L2"))]
     far = []
@@ -100,8 +100,8 @@ def test_jitter_moves_crops_by_as_much_as_it_says():
     assert draws.std(0) == pytest.approx([3.0] * 3, rel=0.06)
 
 
-def test_foramina_are_sought_on_their_own_side(tables, store):
-    study = load_study(store, tables.studies()[0])
+def test_foramina_are_sought_on_their_own_side(tables, store, whole_study):
+    study = load_study(store, whole_study)
     points = views.point_table(study.points)
     for side, sign in (("Left", 1), ("Right", -1)):
         windows = views.foramen_windows(study.of(rsna.SAGITTAL_T1), points[2], side, PRESET)
