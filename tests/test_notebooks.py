@@ -11,7 +11,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from utils import metrics, rsna
+from utils import metrics, pages, rsna
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("01_eda", "02_preprocess", "03_train", "04_infer")
@@ -115,6 +115,12 @@ def test_executed_notebooks_show_figures_and_the_viewer(executed):
         assert not [o for o in outputs if o.output_type == "error"]
         if name in ("01_eda", "04_infer"):
             assert any("application/vnd.jupyter.widget-view+json" in o.get("data", {}) for o in outputs), name
+
+
+def test_the_page_of_a_notebook_shows_its_progress_bars_as_they_ended(executed):
+    html = pages.page(executed / "01_eda.ipynb").read_text()
+    assert "looking for faults: 100%" in html
+    assert "0%|" not in html
 
 
 def test_real_tables_with_one_studys_images_go_through_01_02_and_04(executed, real_root):
