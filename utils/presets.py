@@ -18,7 +18,7 @@ class Preset:
     locator_px: int = 144
     locator_mm: float = 300.0
     locator_width: int = 12
-    locator_epochs: int = 20
+    locator_epochs: int = 28
     locator_slices: int = 4
     # stage 2, the grader: crops of crop_px pixels and crop_mm mm, `slices` of them per view
     backbone: str = "small"  # "small", or any torchvision classification model
