@@ -62,7 +62,7 @@ def test_counts_are_right(findings):
     counts = findings.kind.value_counts()
     assert counts["duplicate instances"] == 3
     assert counts["placeholder point"] == 2
-    assert counts["unreadable file"] == 2 + 0  # one truncated, one empty, in the training studies
+    assert counts["unreadable file"] == 2  # one truncated, one empty, in the training studies
     assert counts["sides exchanged"] == 10  # both points of five levels
 
 
@@ -106,6 +106,20 @@ def test_folders_that_are_not_there(phantom_root, tmp_path):
     seen = table.loc[["study without images"]]
     assert whole in set(seen.study_id.dropna())
     assert "2 of 2 test studies" in " ".join(seen.seen)
+
+
+def test_points_that_lie_nowhere_are_found(phantom_root, whole_study, tmp_path):
+    root = shutil.copytree(phantom_root, tmp_path / "data")
+    points = pd.read_csv(root / "train_label_coordinates.csv")
+    canal = points.index[(points.study_id == whole_study) & (points.condition == rsna.CANAL)]
+    points.loc[canal[0], "x"] = 5000.0
+    points.loc[canal[1], "instance_number"] = 999
+    points.loc[canal[[3, 4]], "level"] = points.loc[canal[[4, 3]], "level"].to_numpy()
+    points.to_csv(root / "train_label_coordinates.csv", index=False)
+    table = audit.audit(root)
+    counts = table[table.study_id == whole_study].kind.value_counts()
+    assert counts["point outside the image"] == counts["point on a missing slice"] == 1
+    assert counts["levels out of order"] == 2
 
 
 def test_any_folder_of_files_goes_through(tmp_path):

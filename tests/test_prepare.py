@@ -92,7 +92,7 @@ def test_points_that_must_not_be_used_are_named(tables, whole_study):
     points.iloc[2, points.columns.get_loc("instance_number")] = 999
     kept, bad = prepare.points_in_mm(points, series)
     assert len(kept) == len(points) - 3
-    assert [why for _, why in bad] == [
+    assert [why for *_, why in bad] == [
         "placeholder in the image's corner",
         "lies outside its image",
         f"instance 999 is not in series {points.series_id.iloc[2]}",
@@ -106,7 +106,7 @@ def test_the_register_of_known_faults_is_applied_by_id(tables, whole_study):
     series = {s: read_series(tables.folder(study, s)) for s in points.series_id.unique()}
     kept, bad = prepare.points_in_mm(points, series)
     assert not kept.condition.str.contains("Foraminal").any()
-    assert {why for _, why in bad} == {"known fault: sides confused on Sagittal T1"}
+    assert {why for *_, why in bad} == {"known fault: sides confused on Sagittal T1"}
     cervical = tables.series_of(study).assign(series_id=3892989905)
     tables = replace(tables, series=cervical)
     assert "known fault: cervical scan" in {why for _, why in prepare_study(tables, study).left_out}

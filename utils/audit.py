@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from utils.dicom import DicomError, read_series
 from utils.geometry import Series
 from utils.prepare import doubtful, points_in_mm
-from utils.rsna import AXIAL_T2, FAMILY, SERIES, Tables, faults_in, load_tables
+from utils.rsna import AXIAL_T2, SERIES, Tables, faults_in, is_placeholder, load_tables
 
 # Every kind of finding, and what the rest of this package does about it.
 KINDS = {
@@ -29,7 +29,7 @@ KINDS = {
     "series without images": "as if the series did not exist",
     "missing series": "its views are masked in training; in grading the weighted prior answers where nothing is seen",
     "several axial series": "each point is sought in the one that comes nearest to it",
-    "several sagittal series": "the longest is used",
+    "several sagittal series": "the locator looks at the longest; crops come from the one nearest to the point",
     "sides on different series": "each side is cropped from the series that comes nearest to its point",
     "missing label": "not scored and not learnt from",
     "label without point": "graded where the locator looks, without a crop in training",
@@ -144,7 +144,7 @@ def _labels(tables: Tables) -> Iterator[tuple]:
 
 
 def _placeholders(tables: Tables) -> Iterator[tuple]:
-    for row in tables.points[(tables.points.x < 6) & (tables.points.y < 6)].itertuples():
+    for row in tables.points[is_placeholder(tables.points)].itertuples():
         yield "placeholder point", row.study_id, row.series_id, row.level, f"{row.condition} at ({row.x:.1f}, {row.y:.1f}) px"
 
 
@@ -216,13 +216,9 @@ def _pictures(series: Series, description: str) -> Iterator[tuple[str, str]]:
 def _points(tables: Tables, study_id: int, read: dict[int, Series]) -> Iterator[tuple]:
     points = tables.points[(tables.points.study_id == study_id) & tables.points.series_id.isin(list(read))]
     kept, bad = points_in_mm(points, read)
-    for row, reason in bad:
-        kind = {"lies outside": "point outside the image", "instance": "point on a missing slice"}
-        found = next((kind[start] for start in kind if reason.startswith(start)), None)
-        if found:
-            yield found, row.series_id, row.level, f"{row.condition}: {reason}"
-    for row, kind, reason in doubtful(kept):
-        yield kind, row.series_id, row.level, f"{FAMILY[row.condition]}, {row.condition.split()[0]}: {reason}"
+    for row, kind, reason in [*bad, *doubtful(kept)]:
+        if kind not in ("placeholder point", "known fault"):  # the tables have told
+            yield kind, row.series_id, row.level, f"{row.condition}: {reason}"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from utils.dicom import DicomError, read_series
 from utils.geometry import Series, Slice
-from utils.rsna import FAMILY, SERIES, Tables, known_faults, load_tables
+from utils.rsna import FAMILY, SERIES, Tables, is_placeholder, known_faults, load_tables
 
 SPACING_MM = 0.75  # finer images are brought to this; coarser ones stay as they are
 PERCENTILES = (1.0, 99.5)  # of a series' intensities: these become 0 and 255
@@ -147,19 +147,19 @@ def prepare_study(tables: Tables, study_id: int) -> PreparedStudy:
     left_out += [(name, "no such series in this study") for name in missing]
     points, bad = points_in_mm(tables.points[tables.points.study_id == study_id], raw)
     doubts = doubtful(points)
-    left_out += [(f"point {row.condition} {row.level}", why) for row, why in [*bad, *((row, why) for row, _, why in doubts)]]
+    left_out += [(f"point {row.condition} {row.level}", why) for row, _, why in [*bad, *doubts]]
     points = points.drop(index=[row.Index for row, _, _ in doubts]).reset_index(drop=True)
     return PreparedStudy(int(study_id), tuple(ready), points, tuple(left_out))
 
 
 def points_in_mm(points: pd.DataFrame, series: dict[int, Series]) -> tuple[pd.DataFrame, list[tuple]]:
-    """Annotated points as patient mm, and those that must not be used as (row, why)."""
+    """Annotated points as patient mm, and those that must not be used as (row, kind, why)."""
     faults = known_faults()
     kept, bad = [], []
     for row in points.itertuples():
-        reason = _point_fault(row, series, faults)
-        if reason:
-            bad.append((row, reason))
+        fault = _point_fault(row, series, faults)
+        if fault:
+            bad.append((row, *fault))
             continue
         own = series[row.series_id]
         x, y, z = own.to_patient(own.index(row.instance_number), (row.x, row.y))
@@ -188,20 +188,21 @@ def doubtful(points: pd.DataFrame) -> list[tuple]:
     return list(found.values())
 
 
-def _point_fault(row, series: dict[int, Series], faults: pd.DataFrame) -> str | None:
+def _point_fault(row, series: dict[int, Series], faults: pd.DataFrame) -> tuple[str, str] | None:
+    """(kind, why), or None for a point that can be used."""
     if row.series_id not in series:
-        return f"series {row.series_id} is not usable"
+        return "unreadable series", f"series {row.series_id} is not usable"
     if row.instance_number not in series[row.series_id].instances:
-        return f"instance {row.instance_number} is not in series {row.series_id}"
+        return "point on a missing slice", f"instance {row.instance_number} is not in series {row.series_id}"
     height, width = series[row.series_id].slices[series[row.series_id].index(row.instance_number)].pixels.shape
     if not (-0.5 <= row.x < width and -0.5 <= row.y < height):
-        return "lies outside its image"
-    if row.x < 6 and row.y < 6:
-        return "placeholder in the image's corner"
+        return "point outside the image", "lies outside its image"
+    if is_placeholder(row):
+        return "placeholder point", "placeholder in the image's corner"
     mine = faults[(faults.study_id == row.study_id) & faults.action.str.startswith("ignore")]
     for fault in mine.itertuples():
         if FAMILY[row.condition] in fault.action and (pd.isna(fault.level) or fault.level == row.level):
-            return f"known fault: {fault.kind}"
+            return "known fault", f"known fault: {fault.kind}"
     return None
 
 

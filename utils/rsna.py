@@ -202,6 +202,11 @@ def load_tables(root: str | Path) -> Tables:
     )
 
 
+def is_placeholder(point):
+    """Whether a point (or each of a table's points) is one of those that stand in the picture's corner for no point."""
+    return (point.x < 6) & (point.y < 6)
+
+
 def long_labels(wide: pd.DataFrame) -> pd.DataFrame:
     """train.csv (one row per study, 25 columns) -> one row per study, condition and level."""
     names = pd.DataFrame([(f"{slug(c)}_{slug(lv)}", c, lv) for c, lv in TARGETS], columns=["column", "condition", "level"])

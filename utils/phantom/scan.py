@@ -103,9 +103,14 @@ def _axial_stack(spine: Spine, protocol: Protocol) -> list[Slice]:
 
 
 def _plane(protocol: Protocol, centre: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> Slice:
-    n, spacing = protocol.matrix, protocol.fov_mm / protocol.matrix
-    origin = centre - (columns + rows) * spacing * (n - 1) / 2
-    return Slice(0, np.empty((n, n), np.uint16), np.round(origin, 6), np.stack([columns, rows]), np.full(2, spacing))
+    return empty_slice(centre, columns, rows, protocol.fov_mm, protocol.matrix)
+
+
+def empty_slice(centre: np.ndarray, columns: np.ndarray, rows: np.ndarray, fov_mm: float, px: int) -> Slice:
+    """A square slice without a picture, round a centre in mm."""
+    spacing = fov_mm / px
+    origin = centre - (columns + rows) * spacing * (px - 1) / 2
+    return Slice(0, np.empty((px, px), np.uint16), np.round(origin, 6), np.stack([columns, rows]), np.full(2, spacing))
 
 
 def scan(rng: np.random.Generator, spine: Spine, protocol: Protocol, series_id: int, empty: list[Slice] | None = None) -> Scan:

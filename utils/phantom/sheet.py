@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from utils.geometry import Slice
 from utils.phantom.anatomy import Spine, make_spine
+from utils.phantom.scan import empty_slice
 from utils.phantom.signal import Sequence, picture
 from utils.rsna import AXIAL_T2, CANAL, GRADE_COLOURS, GRADES, LEVELS, SAGITTAL_T1, SAGITTAL_T2, SERIES_OF, TARGETS
 
@@ -38,9 +39,8 @@ def plane_through(spine: Spine, s: float, u: float, v: float, plane: str, mm: fl
     """A square slice centred on a place in spine coordinates: "sagittal", or "axial" across the spine there."""
     tilt = spine.along(s, spine.tilt)
     down = (0.0, np.cos(tilt), np.sin(tilt))
-    axes = np.array([(0, 1.0, 0), (0, 0, -1.0)] if plane == "sagittal" else [(1.0, 0, 0), down])
-    origin = spine.to_patient(s, u, v) - axes.sum(0) * mm / px * (px - 1) / 2
-    return Slice(1, np.empty((px, px), np.uint16), origin, axes, np.full(2, mm / px))
+    columns, rows = np.array([(0, 1.0, 0), (0, 0, -1.0)] if plane == "sagittal" else [(1.0, 0, 0), down])
+    return empty_slice(spine.to_patient(s, u, v), columns, rows, mm, px)
 
 
 def condition_picture(condition: str, grade: int, plane: str, sequence: Sequence, mm: float, seed=21, px=256) -> np.ndarray:
