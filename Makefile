@@ -6,7 +6,7 @@ PRESET ?= demo
 OUT := out
 BIN := .venv/bin
 NOTEBOOKS := 01_eda 02_preprocess 03_train 04_infer
-SOURCES := $(wildcard utils/*.py utils/*.js utils/*.csv utils/phantom/*.py)
+SOURCES := $(wildcard utils/*.py utils/*.csv utils/phantom/*.py utils/viewer/*.py utils/viewer/js/*)
 export LUMBAR_HOME := $(abspath $(OUT))
 # Let torch's threads sleep while they wait: two programs spinning on two cores make each other five times slower.
 export OMP_WAIT_POLICY ?= PASSIVE

@@ -1,15 +1,23 @@
 """What the tests stand on: a small phantom, its prepared store, and (where there is a copy) the competition's tables."""
 
+import contextlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from utils import phantom, prepare, rsna
 
+with contextlib.suppress(ImportError):  # the viewer is also tested where there is no torch: make classic
+    import torch
+
+    torch.set_num_threads(2)
+
 ROOT = Path(__file__).parent.parent
-torch.set_num_threads(2)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = ("background-networking", "component-update", "sync", "gpu")
+FLAGS = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +59,16 @@ def real_root() -> Path:
     if not found:
         pytest.skip("needs the competition's tables, which may not be passed on: set RSNA_ROOT")
     return found[0]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium, driven by playwright."""
+    if CHROMIUM is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium on this machine; apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()

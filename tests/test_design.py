@@ -4,17 +4,21 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
+PACKAGES = sorted(p.parent.name for p in (ROOT / "utils").glob("*/__init__.py"))
 
 
 def floors() -> dict[str, int]:
     rows = re.findall(r"^\| (\d) \| (.+) \|$", (ROOT / "README.md").read_text(), re.M)
-    modules = {name: int(floor) for floor, text in rows for name in re.findall(r"`(\w+)`", text)}
-    return {name: floor for name, floor in modules.items() if name not in inside_the_phantom()}
+    outside = [(floor, re.sub(r"\(inside[^)]*\)", "", text)) for floor, text in rows]
+    return {name: int(floor) for floor, text in outside for name in re.findall(r"`(\w+)`", text)}
 
 
-def inside_the_phantom() -> list[str]:
-    listed = re.search(r"`phantom`[^(]*\(inside, each on the one before: ([^)]*)\)", (ROOT / "README.md").read_text())
+def inside(package: str) -> list[str]:
+    """The rooms of a package, in the README's order."""
+    listed = re.search(rf"`{package}`[^(]*\(inside, each on the one before: ([^);]*)", (ROOT / "README.md").read_text())
     return re.findall(r"`(\w+)`", listed[1])
 
 
@@ -29,7 +33,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_every_module_stands_on_a_floor_of_the_readme():
-    modules = {p.stem for p in (ROOT / "utils").glob("*.py")} | {"phantom"}
+    modules = {p.stem for p in (ROOT / "utils").glob("*.py")} | set(PACKAGES)
     assert modules - {"__init__"} == set(floors())
 
 
@@ -42,11 +46,11 @@ def test_imports_go_down():
             assert not up, f"{module} (floor {floor[module]}) imports {up}"
 
 
-def test_inside_the_phantom_too():
-    rooms = inside_the_phantom()
-    folder = ROOT / "utils" / "phantom"
+@pytest.mark.parametrize("package", PACKAGES)
+def test_inside_a_package_too(package):
+    rooms, folder = inside(package), ROOT / "utils" / package
     assert {p.stem for p in folder.glob("*.py")} - {"__init__", "__main__"} == set(rooms)
     for k, room in enumerate(rooms):
         for node in ast.walk(ast.parse((folder / f"{room}.py").read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("utils.phantom."):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"utils.{package}."):
                 assert node.module.split(".")[2] in rooms[:k], f"{room} imports {node.module}"

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import io
 import json
 import re
@@ -15,6 +16,8 @@ from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian
 
 from utils import dicom, rsna, viewer
+from utils.viewer.picker import findings
+from utils.viewer.study import encode
 
 STUDY, T1, T2, AXIAL = 7, 71, 72, 73
 TILT = np.radians(15)
@@ -131,14 +134,14 @@ def test_a_few_glaring_pixels_do_not_darken_the_series():
     pixels = np.tile(np.arange(100, 200, dtype=np.uint16), (100, 1))
     pixels[0, 0] = 4000
     plane = dicom.Slice(1, pixels, np.zeros(3), np.eye(3)[:2], np.ones(2))
-    low, high = viewer._encode(dicom.Series((plane,)), bytearray())["range"]
+    low, high = encode(dicom.Series((plane,)), bytearray())["range"]
     assert 100 <= low < 105
     assert 190 < high < 200
 
 
 def test_an_image_of_one_grey_has_a_window_all_the_same():
     plane = dicom.Slice(1, np.full((8, 8), 5), np.zeros(3), np.eye(3)[:2], np.ones(2))
-    entry = viewer._encode(dicom.Series((plane,)), bytearray())
+    entry = encode(dicom.Series((plane,)), bytearray())
     assert entry["range"] == [5, 6]
     assert entry["gap_mm"] is None  # one slice has no neighbour
 
@@ -253,5 +256,116 @@ def test_the_widget_takes_a_folder_or_tables_and_saves_what_it_shows(root, tmp_p
     assert by_path.images == by_tables.images
     assert by_tables.get_state()["images"] == by_tables.images  # binary: the widget protocol moves it without base64
     assert repr(by_path).startswith("StudyViewer(7: 16 slices in 3 series, 0.0 MB")  # not the bytes of the images
-    path = by_tables.save_html(tmp_path / "study.html")
-    assert path.read_text("utf-8") == viewer.page_html(send(root, predictions()), f"Study {STUDY}")
+    sent = send(root, predictions())
+    page = viewer.page_html(sent._replace(study=sent.study | {"quiz": {"on": False}}), f"Study {STUDY}")
+    assert by_tables.save_html(tmp_path / "study.html").read_text("utf-8") == page
+    style = 'title="Study 7" style="width: 100%; height: 860px; border: 0"'
+    assert by_tables.as_html().data == f'<div><iframe srcdoc="{html.escape(page)}" {style}></iframe></div>'
+
+
+def test_where_a_front_end_shows_only_text_it_names_the_one_line_that_helps(root):
+    shown = viewer.StudyViewer(root, STUDY)._repr_mimebundle_()
+    data = shown[0] if isinstance(shown, tuple) else shown
+    assert data["text/plain"].endswith("If this line is all you see, run viewer.as_html()")
+
+
+def test_another_study_takes_the_place_of_the_first(phantom_root):
+    tables = rsna.load_tables(phantom_root)
+    first, second = tables.studies()[:2]
+    shown = viewer.StudyViewer(tables, first, quiz=True)
+    shown.quiz = shown.quiz | {"answers": [0] * 25}
+    shown.show(second)
+    assert viewer.Payload(shown.study, shown.images) == viewer.payload(tables, second)
+    assert shown.quiz == {"on": True}  # another study, other questions
+    with pytest.raises(ValueError, match="study 5 is in no"):
+        shown.show(5)
+    assert shown.study["id"] == second
+
+
+def test_answers_of_a_quiz_come_back_as_a_table(root):
+    shown = viewer.StudyViewer(root, STUDY, predictions())
+    assert list(shown.answers.columns) == ["row_id", "condition", "level", "answer", "label", "predicted"]
+    assert shown.answers.empty
+    given = [None] * 25
+    given[rsna.TARGETS.index((rsna.CANAL, "L4/L5"))] = 1
+    given[rsna.TARGETS.index(("Left Neural Foraminal Narrowing", "L1/L2"))] = 0
+    shown.quiz = {"on": True, "answers": given, "revealed": False}  # as the browser writes it
+    assert shown.answers.iloc[:, 1:].fillna("no prediction").to_numpy().tolist() == [
+        ["Spinal Canal Stenosis", "L4/L5", "Moderate", "Severe", "Severe"],
+        ["Left Neural Foraminal Narrowing", "L1/L2", "Normal/Mild", "Normal/Mild", "no prediction"],
+    ]
+    assert shown.answers.row_id[0] == rsna.row_id(STUDY, rsna.CANAL, "L4/L5")
+
+
+# ---- The picker ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def picker(phantom_root):
+    return viewer.StudyPicker(phantom_root)
+
+
+def offered(picker):
+    return [study for _, study in picker.list.options]
+
+
+def test_the_picker_walks_through_all_studies_and_round(picker, phantom_root):
+    tables = rsna.load_tables(phantom_root)
+    every = tables.studies("train") + tables.studies("test")
+    assert offered(picker) == every
+    seen = [picker.viewer.study["id"]]
+    for _ in every:
+        picker.next.click()
+        seen.append(picker.viewer.study["id"])
+    assert seen == [*every, every[0]]
+    picker.back.click()
+    assert picker.viewer.study["id"] == every[-1]
+
+
+def test_the_list_says_how_bad_a_study_is(picker, phantom_root):
+    tables = rsna.load_tables(phantom_root)
+    grades = tables.labels[tables.labels.study_id == offered(picker)[0]].grade
+    severe, moderate = (grades == "Severe").sum(), (grades == "Moderate").sum()
+    assert picker.list.options[0][0] == f"{offered(picker)[0]} · {moderate} moderate, {severe} severe"
+    assert picker.list.options[-1][0].endswith("no labels")  # a test study
+
+
+def test_the_search_finds_studies_by_one_finding_with_all_its_words(picker, phantom_root):
+    labels = rsna.load_tables(phantom_root).labels
+    canal = labels[(labels.condition == rsna.CANAL) & (labels.grade == "Severe")]
+    level = canal.level.iloc[0]
+    expected = sorted(canal[canal.level == level].study_id)
+    picker.search.value = f"Severe canal {level}"
+    assert offered(picker) == expected
+    assert picker.viewer.study["id"] == expected[0]
+    assert picker.told.value == f"{len(expected)} of 6 studies"
+    picker.search.value = "no such words"
+    assert offered(picker) == expected  # the list keeps the last that were found
+    assert picker.told.value == "0 of 6 studies"
+    picker.search.value = ""
+    assert len(offered(picker)) == 6
+    assert picker.viewer.study["id"] == expected[0]  # and the study stays
+
+
+def test_with_predictions_it_offers_what_was_predicted_and_finds_mistakes(phantom_root):
+    tables = rsna.load_tables(phantom_root)
+    one, two = tables.studies()[:2]
+    rows = [row for study in (two, one) for row in rsna.row_ids(study)]
+    table = pd.DataFrame({"row_id": rows, "normal_mild": 1.0, "moderate": 0.0, "severe": 0.0})
+    picker = viewer.StudyPicker(tables, predictions=table)
+    assert offered(picker) == [one, two]
+    found = findings(tables, [one, two], table)
+    wrong = found[found.text.str.endswith("wrong")]
+    assert set(wrong.grade) == {"Moderate", "Severe"}
+    assert found[found.text.str.endswith("right")].grade.unique().tolist() == ["Normal/Mild"]
+    assert (
+        len(wrong) + found.text.str.endswith("right").sum()
+        == tables.labels[tables.labels.study_id.isin([one, two])].grade.count()
+    )
+
+
+def test_studies_come_in_the_order_asked_for(phantom_root):
+    one, two = rsna.load_tables(phantom_root).studies()[:2]
+    assert offered(viewer.StudyPicker(phantom_root, [two, one])) == [two, one]
+    with pytest.raises(ValueError, match="no study to show"):
+        viewer.StudyPicker(phantom_root, [])

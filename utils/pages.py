@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import sys
+from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
@@ -27,11 +28,8 @@ def page(path: str | Path) -> Path:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             shown = output.get("data", {}).get(WIDGET_VIEW)
-            model = state.get(shown["model_id"]) if shown else None
-            if model and "study" in model["state"]:
-                output.data = {"text/html": viewer_html(_payload(model))}
-            elif model and "children" in model["state"]:
-                output.data = {"text/plain": _progress(model, state)}
+            if shown and shown["model_id"] in state:
+                output.data = _still(shown["model_id"], state)
     notebook.metadata.pop("widgets", None)
     body, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook)
     target = path.with_suffix(".html")
@@ -39,17 +37,29 @@ def page(path: str | Path) -> Path:
     return target
 
 
+def _still(model_id: str, state: dict) -> dict:
+    """A widget as it stands in a page: every viewer in it live, all else as the text it shows."""
+    within = list(_within(model_id, state))
+    viewers = [model for model in within if "study" in model["state"]]
+    if viewers:
+        return {"text/html": "".join(viewer_html(_payload(model)) for model in viewers)}
+    texts = [model["state"]["value"] for model in within if isinstance(model["state"].get("value"), str)]
+    return {"text/plain": unescape(" ".join(texts)).translate({0x2007: " ", 0xA0: " "}).strip()}
+
+
+def _within(model_id: str, state: dict) -> Iterator[dict]:
+    """A widget's model and those of all widgets in it; what has no saved state is not there."""
+    model = state.get(model_id.removeprefix("IPY_MODEL_"))
+    if model:
+        yield model
+        for child in model["state"].get("children", []):
+            yield from _within(child, state)
+
+
 def _payload(model: dict) -> Payload:
     """A widget's saved state -> what viewer_html shows; binary traits are kept as base64 buffers beside it."""
     images = next(b["data"] for b in model["buffers"] if b["path"] == ["images"])
-    return Payload(model["state"]["study"], base64.b64decode(images))
-
-
-def _progress(box: dict, state: dict) -> str:
-    """What stands left and right of a finished progress bar; its saved text is that of its first moment."""
-    children = [state.get(name.removeprefix("IPY_MODEL_"), {}).get("state", {}) for name in box["state"]["children"]]
-    texts = [child["value"] for child in children if isinstance(child.get("value"), str)]
-    return unescape(" ".join(texts)).translate({0x2007: " ", 0xA0: " "}).strip()
+    return Payload(model["state"]["study"] | {"quiz": model["state"]["quiz"]}, base64.b64decode(images))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from utils.phantom import make_dataset
 from utils.presets import Preset, get_preset
@@ -101,12 +100,26 @@ def download() -> Path:
 def report() -> pd.DataFrame:
     """Versions and machine, one row each, to put at the top of a notebook."""
     rows = {"place": place(), "folder": str(home()), "Python": platform.python_version()}
-    rows |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    rows |= {name: _version(name) for name in PACKAGES}
     rows["CPU cores"], rows["free disk"] = str(os.cpu_count()), f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB"
-    if torch.cuda.is_available():
-        gpu = torch.cuda.get_device_properties(0)
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        rows["GPU"] = f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, trains in {'bf16' if native else 'fp16'}"
-    else:
-        rows["GPU"] = "none; on Colab: Runtime ▸ Change runtime type"
+    rows["GPU"] = _gpu()
     return pd.DataFrame(rows.items(), columns=["what", "value"]).set_index("what")
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _gpu() -> str:
+    try:
+        import torch  # notebook 1 needs no torch, so this module must not
+    except ImportError:
+        return "not asked: torch is not installed; notebooks 3 and 4 need it"
+    if not torch.cuda.is_available():
+        return "none; on Colab: Runtime ▸ Change runtime type"
+    gpu = torch.cuda.get_device_properties(0)
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, trains in {'bf16' if native else 'fp16'}"

@@ -1,22 +1,12 @@
-"""StudyViewer: one study as three linked panes, in a notebook or in one HTML file that needs nothing else.
-
-Python reads, windows and compresses the images once; everything that follows the hand happens in viewer.js.
-"""
+"""What the browser gets of a study: places, compressed pictures, labels, predictions, and what is missing."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import io
-import json
-from pathlib import Path
 from typing import NamedTuple
 
-import anywidget
 import numpy as np
 import pandas as pd
-import traitlets
 from PIL import Image
 
 from utils import dicom, rsna
@@ -24,7 +14,6 @@ from utils.geometry import Series
 
 JPEG_QUALITY = 90  # about 4 MB a study; the eye cannot tell it from lossless at any window a reader would use
 ROBUST_PERCENTILES = (0.5, 99.5)  # of a series: leaves out the few glaring pixels next to the coil
-_MODULE = Path(__file__).with_name("viewer.js")
 _MM = ("x_mm", "y_mm", "z_mm")
 
 
@@ -51,7 +40,7 @@ def payload(tables: rsna.Tables, study_id: int, predictions: pd.DataFrame | None
         entry = {"id": series_id, "description": description, "slices": []}
         try:
             read[series_id] = dicom.read_series(folder / str(series_id))
-            entry |= _encode(read[series_id], images)
+            entry |= encode(read[series_id], images)
         except dicom.DicomError as error:
             absent = f"The images of series {series_id} are not on this disk; part of the download is missing."
             entry["problem"] = f"Series {series_id} cannot be shown: {error.reason}." if error.path.is_dir() else absent
@@ -60,7 +49,9 @@ def payload(tables: rsna.Tables, study_id: int, predictions: pd.DataFrame | None
         "id": study_id,
         "kinds": list(rsna.SERIES),
         "levels": list(rsna.LEVELS),
-        "grades": [{"name": name, "colour": colour} for name, colour in zip(rsna.GRADES, rsna.GRADE_COLOURS, strict=True)],
+        "grades": [
+            dict(zip(("name", "colour", "weight"), grade)) for grade in zip(rsna.GRADES, rsna.GRADE_COLOURS, rsna.GRADE_WEIGHTS)
+        ],
         "conditions": [{"name": name, "family": rsna.FAMILY[name], "series": rsna.SERIES_OF[name]} for name in rsna.CONDITIONS],
         "series": entries,
         "cells": _cells(tables, study_id, read, predicted),
@@ -68,7 +59,7 @@ def payload(tables: rsna.Tables, study_id: int, predictions: pd.DataFrame | None
     return Payload(study, bytes(images))
 
 
-def _encode(series: Series, images: bytearray) -> dict:
+def encode(series: Series, images: bytearray) -> dict:
     """Appends one JPEG per slice to `images`; returns the series' entry: grey 0 and 255 stand for `range`."""
     low, high = np.percentile(np.concatenate([p[::4, ::4].ravel() for p in series.pixels]), ROBUST_PERCENTILES)
     high = max(high, low + 1)
@@ -138,64 +129,3 @@ def _predictions(table: pd.DataFrame | None, study_id: int) -> dict[str, dict]:
         }
         for row_id, p, mm, note in zip(table.row_id, shares.to_numpy(float), places, notes, strict=True)
     }
-
-
-def viewer_html(data: Payload) -> str:
-    """The viewer as an HTML fragment for any page, a report say: data and code inline, no network, no kernel."""
-    text = json.dumps(data.study, allow_nan=False, separators=(",", ":"))
-    for sign in "<>&":  # so that no text from a table or a header can end the script or begin another tag
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return (
-        f'<div class="spine-viewer"><script type="application/json">{text}</script>'
-        f'<script type="text/plain">{base64.b64encode(data.images).decode()}</script></div>\n'
-        f'<script type="module">{viewer_script()}</script>\n'
-    )
-
-
-def viewer_script() -> str:
-    """The inline script of viewer_html; a page's content security policy can allow exactly this by its hash."""
-    return _MODULE.read_text("utf-8") + "\nmountAll(document);\n"
-
-
-def page_html(data: Payload, title: str, above: str = "", below: str = "") -> str:
-    """A whole page round viewer_html, whose policy forbids every request and every script but the viewer's own.
-
-    above and below are HTML put before and after the viewer; whoever makes them escapes what comes from data.
-    """
-    digest = base64.b64encode(hashlib.sha256(viewer_script().encode()).digest()).decode()
-    policy = f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">\n'
-        f"<title>{html.escape(title)}</title>\n"
-        "<style>body { margin: 12px auto; max-width: 1400px; padding: 0 12px; background: Canvas; color: CanvasText }</style>\n"
-        f"</head><body>\n{above}{viewer_html(data)}{below}</body></html>\n"
-    )
-
-
-class StudyViewer(anywidget.AnyWidget):
-    """Three linked panes, the labels and (if given) predictions of one study.
-
-    root         a data folder in the competition's layout, or Tables already loaded from one
-    predictions  row_id, normal_mild, moderate, severe; where known x_mm, y_mm, z_mm (LPS) and a note; other columns and
-                 other studies' rows are left aside
-    """
-
-    _esm = _MODULE
-    study = traitlets.Dict().tag(sync=True)
-    images = traitlets.Bytes().tag(sync=True)
-
-    def __init__(self, root: str | Path | rsna.Tables, study_id: int, predictions: pd.DataFrame | None = None):
-        tables = root if isinstance(root, rsna.Tables) else rsna.load_tables(root)
-        super().__init__(**payload(tables, study_id, predictions)._asdict())
-
-    def __repr__(self) -> str:
-        counts = [len(series["slices"]) for series in self.study["series"]]
-        return f"StudyViewer({self.study['id']}: {sum(counts)} slices in {len(counts)} series, {len(self.images) / 1e6:.1f} MB)"
-
-    def save_html(self, path: str | Path) -> Path:
-        """Writes the viewer as one HTML file that works from disk, with the network off and no kernel."""
-        path = Path(path)
-        path.write_text(page_html(Payload(self.study, self.images), f"Study {self.study['id']}"), encoding="utf-8")
-        return path

@@ -1,129 +1,22 @@
-"""The viewer in a real Chromium: from disk as an HTML file, and as a widget in JupyterLab."""
+"""The viewer in a real Chromium, as an HTML file opened from disk with the network off."""
 
-import base64
-import contextlib
 import io
-import json
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from test_viewer import AXIAL, STUDY, T1, T2, predictions, write_image, write_study
+from screen import AXIAL_T2, SAGITTAL_T1, SAGITTAL_T2, SEVERE, Screen
+from test_viewer import AXIAL, STUDY, T1, TILT, picture, predictions, write_image, write_study
 
 from utils import dicom, rsna, viewer
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = ("background-networking", "component-update", "sync", "gpu")
-FLAGS = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
-SAGITTAL_T1, SAGITTAL_T2, AXIAL_T2 = rsna.SERIES
-SEVERE = (0xD5, 0x5E, 0x00)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium on this machine; apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return write_study(tmp_path_factory.mktemp("data"))
-
-
-class Screen:
-    """A page with one viewer, spoken to as a reader would: panes by name, places in pixels of an image."""
-
-    def __init__(self, page, data):
-        self.page, self.data, self.noise = page, data, []
-        page.on("console", lambda message: self.noise.append(message.text))
-        page.on("pageerror", lambda error: self.noise.append(str(error)))
-        page.on("request", lambda request: self.noise.append(request.url))
-
-    def pane(self, kind):
-        return self.page.locator(f'[data-kind="{kind}"]')
-
-    def view(self, kind):
-        return self.pane(kind).locator(".view")
-
-    def text(self, kind, corner):
-        return self.pane(kind).locator(f".{corner}").inner_text()
-
-    def slice(self, kind):
-        """Number of the slice on show, counted from 1, once the next frame has been drawn."""
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        return int(re.match(r"Slice (\d+) of \d+", self.text(kind, "bl"))[1])
-
-    def slices(self):
-        return [self.slice(kind) for kind in rsna.SERIES]
-
-    def window(self, kind):
-        self.slice(kind)
-        return tuple(map(int, re.match(r"W (-?\d+)\nL (-?\d+)", self.text(kind, "br")).groups()))
-
-    def at(self, kind, xy, series=None):
-        """Page coordinates of an image pixel in a pane at rest: the whole picture, in the middle, true to mm."""
-        entry = next(
-            s for s in self.data.study["series"] if s["id"] == (series or {SAGITTAL_T1: T1, SAGITTAL_T2: T2}.get(kind, AXIAL))
-        )
-        size, spacing = np.array(entry["slices"][0]["size"]), np.array(entry["slices"][0]["spacing"])
-        box = self.pane(kind).locator("canvas").bounding_box()
-        pane = np.array([box["width"], box["height"]])
-        scale = (pane / (size * spacing)).min()
-        return np.array([box["x"], box["y"]]) + pane / 2 + (np.asarray(xy) - (size - 1) / 2) * spacing * scale
-
-    def click(self, kind, xy, **more):
-        self.page.mouse.click(*self.at(kind, xy), **more)
-
-    def drag(self, kind, by, **more):
-        start = self.at(kind, (40, 30))
-        self.page.mouse.move(*start)
-        self.page.mouse.down(**more)
-        self.page.mouse.move(*(start + by), steps=3)
-        self.page.mouse.up(**more)
-
-    def pixels(self, kind):
-        """What the pane's canvas holds, (height, width, 3)."""
-        self.slice(kind)
-        canvas = self.pane(kind).locator("canvas")
-        png = canvas.evaluate("c => c.toDataURL()").partition(",")[2]
-        return np.array(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"))
-
-    def colour(self, kind, xy):
-        """RGB of the canvas at an image pixel of a pane at rest."""
-        box = self.pane(kind).locator("canvas").bounding_box()
-        x, y = np.round(self.at(kind, xy) - (box["x"], box["y"])).astype(int)
-        return tuple(int(v) for v in self.pixels(kind)[y, x])
-
-    def cell(self, condition, level):
-        return self.page.get_by_role("button", name=f"{condition}, {level}:")
-
-    def wait(self):
-        """Until every pane with slices has painted its picture."""
-        blank = (
-            "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v, i) => i % 4 < 3 && v > 60 && v < 200)"
-        )
-        for canvas in self.page.locator(".view:not(.empty) canvas").all():
-            for _ in range(100):
-                if canvas.evaluate(blank):
-                    break
-                self.page.wait_for_timeout(20)
-        return self
 
 
 @pytest.fixture
@@ -192,7 +85,7 @@ def test_geometry_agrees_with_python_on_random_planes(browser):
           };
         }""",
         [
-            Path(viewer.__file__).with_name("viewer.js").read_text("utf-8"),
+            viewer.module(),
             [plain(s) for s in slices],
             points.tolist(),
             pixels.tolist(),
@@ -259,7 +152,7 @@ def test_wheel_keys_and_bar_scroll_and_stop_at_the_ends(show):
     screen.page.mouse.wheel(0, 100)
     assert screen.slice(SAGITTAL_T1) == 5
     view.focus()
-    for key, expected in [("ArrowUp", 4), ("Home", 1), ("ArrowDown", 2), ("End", 5), ("PageUp", 1), ("PageDown", 5)]:
+    for key, expected in [("ArrowUp", 4), ("Home", 1), ("ArrowDown", 2), ("End", 5), ("ArrowLeft", 4), ("ArrowRight", 5)]:
         screen.page.keyboard.press(key)
         assert screen.slice(SAGITTAL_T1) == expected
     bar = screen.pane(SAGITTAL_T1).get_by_label("Slice of Sagittal T1")
@@ -301,16 +194,11 @@ def test_a_millimetre_is_as_long_across_as_down_and_zoom_keeps_it_so(show):
     screen.page.get_by_role("button", name="Planes").click()
     screen.page.get_by_role("button", name="Labels").click()
 
-    def shape():  # the picture's outline: 80 pixels of 1 mm by 60 of 2 mm; its flat grey is 500 of 1000
-        grey = np.abs(screen.pixels(SAGITTAL_T2)[..., 0].astype(int) - 128) < 6
-        rows, columns = np.flatnonzero(grey.mean(axis=1) > 0.1), np.flatnonzero(grey.mean(axis=0) > 0.1)
-        return np.ptp(columns) + 1, np.ptp(rows) + 1
-
-    width, height = shape()
+    width, height = screen.outline(SAGITTAL_T2)  # 80 pixels of 1 mm by 60 of 2 mm
     assert height / width == pytest.approx(120 / 80, rel=0.02)
     screen.view(SAGITTAL_T2).focus()
     screen.page.keyboard.press("-")
-    smaller = shape()
+    smaller = screen.outline(SAGITTAL_T2)
     assert smaller == pytest.approx((width * 0.8, height * 0.8), abs=3)
 
 
@@ -452,7 +340,13 @@ def test_predictions_stand_beside_the_labels(show):
     assert "carried from T1" in told
     assert screen.colour(SAGITTAL_T1, (22.5, 38.5)) == SEVERE  # the cross, in a series that carries no label for it
     screen.page.mouse.move(*screen.at(SAGITTAL_T1, (22.5, 38.5)))
-    assert screen.text(SAGITTAL_T1, "tip") == "Spinal Canal Stenosis · L4/L5\npredicted Severe, 70 %"
+    tip = screen.pane(SAGITTAL_T1).locator(".tip")
+    assert tip.inner_text().startswith("Spinal Canal Stenosis · L4/L5\npredicted Severe, 70 %\n3.0 mm from the label")
+    assert [bar.get_attribute("style").split(";")[0] for bar in tip.locator("i").all()] == [
+        "width: 10%",
+        "width: 20%",
+        "width: 70%",
+    ]
 
 
 def test_a_cell_without_a_label_point_goes_to_the_predicted_one(show):
@@ -488,7 +382,7 @@ def test_what_is_missing_is_said_and_the_rest_works(show, tmp_path):
     assert screen.noise == [screen.url]
 
 
-def test_further_series_wait_in_a_picker(show, root, tmp_path):
+def test_any_series_can_be_put_into_a_pane(show, root, tmp_path):
     more = tmp_path / "more"
     shutil.copytree(root, more)
     for i in range(3):
@@ -505,79 +399,304 @@ def test_further_series_wait_in_a_picker(show, root, tmp_path):
     screen.cell("Left Subarticular Stenosis", "L4/L5").click()  # annotated on series 73: the pane changes back
     assert picker.input_value() == "73"
     assert screen.slice(AXIAL_T2) == 5
-    assert not show().pane(AXIAL_T2).get_by_label("Series in the Axial T2 pane").is_visible()
+    screen.view(AXIAL_T2).focus()
+    screen.press("PageDown")
+    assert picker.input_value() == "74"
+    screen.press("PageDown")  # after its own kind come the others
+    screen.slices()
+    assert screen.text(AXIAL_T2, "bl") == "Slice 5 of 5\nInstance 1\nL 8.0 mm"  # the crosshair is at x = 10
+    assert screen.text(AXIAL_T2, "tl") == "Sagittal T1"
+    screen.press("PageUp", "PageUp", "PageUp")  # and round
+    screen.slices()
+    assert screen.text(AXIAL_T2, "tl") == "Sagittal T2/STIR"
 
 
-# ---- The widget, in JupyterLab --------------------------------------------------------------------------------------
+def test_cine_runs_to_the_end_and_back_and_stops(show):
+    screen = show()
+    player = screen.pane(SAGITTAL_T1).locator(".player")
+    assert player.get_attribute("aria-label") == "Cine of Sagittal T1, 8 slices a second"
+    screen.view(SAGITTAL_T1).focus()
+    screen.press("]", "]", "]")  # 8, 10, 13, 16
+    screen.page.evaluate("""() => {
+      const pane = document.querySelector('.spine-viewer').shadowRoot.querySelector('[data-kind="Sagittal T1"]');
+      window.seen = [];
+      new MutationObserver(() => window.seen.push(parseInt(pane.querySelector('.bl').textContent.slice(6))))
+        .observe(pane.querySelector('.bl'), { childList: true, characterData: true, subtree: true });
+    }""")
+    screen.press("c")
+    assert player.get_attribute("aria-label") == "Stop cine of Sagittal T1"
+    while screen.page.evaluate("window.seen.length") < 11:
+        screen.page.wait_for_timeout(50)
+    player.click()
+    stopped = screen.slice(SAGITTAL_T1)
+    assert screen.page.evaluate("window.seen.slice(0, 11)") == [4, 5, 4, 3, 2, 1, 2, 3, 4, 5, 4]
+    screen.page.wait_for_timeout(300)
+    assert screen.slice(SAGITTAL_T1) == stopped
 
 
-@pytest.fixture
-def lab(root, tmp_path):
-    """The address of a JupyterLab with one notebook, whose one cell shows the viewer."""
-    code = f"""
-import sys; sys.path.insert(0, {str(Path(viewer.__file__).parents[1])!r})
-from utils.viewer import StudyViewer
-StudyViewer({str(root)!r}, {STUDY})"""
-    cell = {"cell_type": "code", "id": "a", "source": code, "metadata": {}, "outputs": [], "execution_count": None}
-    spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = {"cells": [cell], "metadata": {"kernelspec": spec}, "nbformat": 4, "nbformat_minor": 5}
-    (tmp_path / "show.ipynb").write_text(json.dumps(notebook))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    home = {name: str(tmp_path / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
-    options = [
-        "--no-browser",
-        f"--port={port}",
-        "--IdentityProvider.token=",
-        "--LabApp.expose_app_in_browser=True",
-        "--allow-root",
-    ]
-    log = (tmp_path / "lab.log").open("w")
-    command = [sys.executable, "-m", "jupyterlab", *options, f"--notebook-dir={tmp_path}"]
-    server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | home)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(150):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{url}/api", timeout=1)
-                break
-            assert server.poll() is None, (tmp_path / "lab.log").read_text()[-2000:]
-            time.sleep(0.2)
-        yield f"{url}/lab/tree/show.ipynb"
-    finally:
-        server.terminate()
-        server.wait(20)
-        log.close()
+def test_keys_move_the_crosshair_by_a_millimetre(show):
+    screen = show()
+    screen.view(SAGITTAL_T2).focus()
+    screen.press(*["Shift+ArrowUp"] * 36)  # from z = -20 to 16, and the mouse test's slice
+    assert screen.slices() == [3, 3, 3]
+    screen.view(AXIAL_T2).focus()
+    screen.press(*["Shift+ArrowRight"] * 7)  # 7 mm to the patient's left, nearest to the slice at 8 mm
+    assert screen.slices() == [5, 5, 3]
 
 
-def test_the_widget_paints_in_jupyterlab_and_leaves_the_kernel_alone(browser, lab, root):
-    page = browser.new_page(viewport={"width": 1400, "height": 1100})
-    page.set_default_timeout(60_000)
-    sent = []
-    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame))))
+def test_the_window_and_the_rest_have_keys_too(show):
+    screen = show()
+    screen.view(AXIAL_T2).focus()
+    screen.press("<", "<", ".")
+    assert screen.window(AXIAL_T2) == (800, 550)
+    screen.press(">", ",")
+    assert screen.window(AXIAL_T2) == (900, 500)
 
-    def asked_of_kernel():
-        return [frame for frame in sent if "comm_" in frame or "execute_request" in frame]
 
-    page.goto(lab)
-    page.locator(".jp-Notebook .jp-Cell").first.wait_for()
-    page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
-    page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    page.locator(".spine-viewer canvas").first.wait_for()
-    screen = Screen(page, viewer.payload(rsna.load_tables(root), STUDY)).wait()
-    assert screen.slices() == [3, 3, 5]
-    assert screen.pixels(AXIAL_T2)[..., 0].std() > 20
-    page.wait_for_timeout(500)
-    assert asked_of_kernel()  # the run itself
-    sent.clear()
-    screen.click(SAGITTAL_T2, (45, 22))
-    page.mouse.wheel(0, 100)
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("2")  # in JupyterLab's own hands, 2 would turn the cell into a heading
-    screen.drag(AXIAL_T2, (40, 0), button="right")
-    assert screen.slices() == [3, 5, 3]
-    assert screen.window(SAGITTAL_T2) == (600, 300)
-    assert page.locator(".jp-CodeCell").count() == 1
-    assert asked_of_kernel() == []
+def test_a_distance_is_measured_in_mm_by_mouse_and_by_keys(show):
+    screen = show()
+    screen.button("Measure").click()
+    screen.page.mouse.move(*screen.at(SAGITTAL_T2, (20, 10)))
+    screen.page.mouse.down()
+    screen.page.mouse.move(*screen.at(SAGITTAL_T2, (50, 30)), steps=3)  # 30 columns of 1 mm, 20 rows of 2 mm
+    screen.page.mouse.up()
+    assert screen.slices() == [3, 3, 5]  # the crosshair stayed
+    assert screen.text(SAGITTAL_T2, "measured") == "Distance 50.0 mm"
+    line = [min(screen.colour(SAGITTAL_T2, (35 + i / 10, 20))) for i in range(-10, 10)]  # across its middle
+    assert max(line) > 215  # white, on grey of 128 with a dark halo
+    assert min(line) < 80
+    screen.click(SAGITTAL_T2, (70, 50))  # a click measures nothing
+    assert screen.text(SAGITTAL_T2, "measured") == "Distance 50.0 mm"
+    screen.press("ArrowDown")
+    screen.slices()
+    assert screen.text(SAGITTAL_T2, "measured") == ""  # it belongs to its slice
+    screen.view(AXIAL_T2).focus()
+    screen.press("Enter", *["Shift+ArrowDown"] * 12, "Enter")
+    screen.slices()
+    assert screen.text(AXIAL_T2, "measured") == "Distance 12.0 mm"
+    screen.press("Escape")
+    screen.slices()
+    assert screen.text(AXIAL_T2, "measured") == ""
+
+
+def test_blocks_draw_every_slice_of_the_other_series_where_it_lies(show):
+    screen = show()
+    between = (45 + 15, (60 - (-20 + 4 / np.cos(TILT) + 15 * np.tan(TILT))) / 2)  # the block's slice 4 mm above the one on show
+    assert len(set(screen.colour(SAGITTAL_T2, between))) == 1
+    screen.button("Blocks").click()
+    red, green, blue = screen.colour(SAGITTAL_T2, between)
+    assert min(red, green) - blue > 20  # faintly the axial pane's yellow
+
+
+def test_a_point_is_named_with_its_level(show):
+    screen = show()
+
+    def light_beside_the_point():  # within the 30 screen pixels right of the circle
+        x, y = np.round(screen.at(SAGITTAL_T2, (45, 20)) - list(screen.view(SAGITTAL_T2).bounding_box().values())[:2]).astype(int)
+        return (screen.pixels(SAGITTAL_T2)[y - 8 : y + 8, x + 10 : x + 40].min(axis=2) > 215).sum()
+
+    assert light_beside_the_point() > 20
+    screen.press("l")
+    screen.button("Labels").click()
+    assert light_beside_the_point() == 0
+
+
+# ---- Filters ---------------------------------------------------------------------------------------------------------
+
+
+def many_predictions():
+    """A prediction for each of the 22 Normal/Mild cells and the two others; by row id, so easy to count."""
+    p = {rsna.row_id(STUDY, *target): (0.9, 0.06, 0.04) for target in rsna.TARGETS}
+    p[rsna.row_id(STUDY, rsna.CANAL, "L1/L2")] = (0.3, 0.6, 0.1)  # wrong
+    p[rsna.row_id(STUDY, rsna.CANAL, "L2/L3")] = (0.1, 0.1, 0.8)  # wrong, and surer of it
+    p[rsna.row_id(STUDY, rsna.CANAL, "L3/L4")] = (0.55, 0.35, 0.1)  # right, not sure
+    p[rsna.row_id(STUDY, rsna.CANAL, "L4/L5")] = (0.25, 0.3, 0.45)  # right, least sure
+    return pd.DataFrame([(row, *shares) for row, shares in p.items()], columns=["row_id", *rsna.GRADE_COLUMNS])
+
+
+def test_filters_count_dim_and_step_through_their_cells(show):
+    screen = show(many_predictions())
+    chosen = screen.page.locator(".cell[aria-pressed=true]")
+    filters = screen.page.locator(".filters .group").first.locator("button:visible")
+    # 24 graded cells: two canals and the Moderate left recess at L4/L5 are wrong
+    assert filters.all_inner_texts() == ["All 25", "Narrowed 2", "Right 21", "Wrong 3", "Unsure 2"]
+
+    def go(*keys):
+        screen.press(*keys)
+        return chosen.get_attribute("aria-label").split(":")[0]
+
+    screen.button("Wrong 3").click()
+    assert screen.page.locator(".cell.aside").count() == 22
+    assert go() == "Left Subarticular Stenosis, L4/L5"  # Moderate was given 0.06: the surest mistake
+    assert go("n") == "Spinal Canal Stenosis, L2/L3"  # 0.1
+    assert go("n") == "Spinal Canal Stenosis, L1/L2"  # 0.3
+    assert go("n") == "Left Subarticular Stenosis, L4/L5"  # and round
+    assert screen.slices()[2] == 5  # the panes came along
+    screen.button("Unsure 2").click()
+    assert go() == "Spinal Canal Stenosis, L4/L5"  # 0.45
+    screen.page.get_by_role("button", name="Next of these (n)").click()
+    assert go() == "Spinal Canal Stenosis, L3/L4"  # 0.55
+    assert go("Shift+N") == "Spinal Canal Stenosis, L4/L5"
+    screen.button("All 25").click()
+    assert screen.page.locator(".cell.aside").count() == 0
+    assert go("n") == "Left Neural Foraminal Narrowing, L4/L5"  # reading order
+
+
+def test_a_study_without_predictions_has_no_filters_for_them(show):
+    filters = show().page.locator(".filters .group").first.locator("button:visible")
+    assert filters.all_inner_texts() == ["All 25", "Narrowed 2"]
+
+
+# ---- The quiz --------------------------------------------------------------------------------------------------------
+
+
+def test_a_quiz_hides_asks_reveals_and_scores(show):
+    screen = show(many_predictions())
+    chosen = screen.page.locator(".cell[aria-pressed=true]")
+    quiz = screen.page.get_by_role("group", name="Quiz")
+    assert not quiz.is_visible()
+    screen.button("Quiz").click()
+    assert quiz.locator("h4").inner_text() == "Your grade? 0 of 24 given"
+    assert chosen.get_attribute("aria-label") == "Spinal Canal Stenosis, L1/L2: not answered"
+    page = screen.page.locator(".viewer").inner_text()
+    assert "Label" not in page.split("Blocks")[1]
+    assert "redicted" not in screen.page.locator(".detail").inner_text()
+    assert not screen.page.locator(".filters").is_visible()
+    white = screen.pixels(SAGITTAL_T2).reshape(-1, 3)
+    assert not (abs(white.astype(int) - SEVERE).max(axis=1) < 12).any()  # no colour gives a grade away
+    screen.page.mouse.move(*screen.at(SAGITTAL_T2, (45, 20)))
+    assert screen.text(SAGITTAL_T2, "tip") == "Spinal Canal Stenosis · L1/L2\nyour grade?"
+
+    screen.view(AXIAL_T2).focus()
+    screen.press("1", "2", "3")  # reading order: canal, left foramen, right foramen of L1/L2
+    assert quiz.locator("h4").inner_text() == "Your grade? 3 of 24 given"
+    assert screen.page.locator("tbody .chip").all_inner_texts()[:5] == ["N", "M", "S", "?", "–"]
+    screen.cell("Right Subarticular Stenosis", "L1/L2").click()
+    assert "no label, so it is not asked" in quiz.inner_text()
+    screen.press("3")
+    assert quiz.locator("h4").inner_text() == "Your grade? 3 of 24 given"
+    screen.cell(rsna.CANAL, "L4/L5").click()
+    screen.press("3")  # the focus is in the grid, and goes on with the questions
+    assert screen.page.evaluate("() => document.querySelector('.spine-viewer').shadowRoot.activeElement.ariaLabel") == (
+        "Left Neural Foraminal Narrowing, L4/L5: not answered"
+    )
+    quiz.get_by_role("button", name="2 Moderate").click()
+
+    quiz.get_by_role("button", name="Reveal").click()
+    rows = [row.locator("th, td").all_inner_texts() for row in quiz.locator("tbody tr").all()]
+    # graded: N N N S N by label; given: N M S S M. Weights 1 1 1 4 1: 5 of 8. The model: M N N S N, 7 of 8.
+    assert rows == [["You", "2 of 5", "63 %"], ["Model", "4 of 5", "88 %"], ["Always Normal/Mild", "4 of 5", "50 %"]]
+    label = screen.cell("Left Neural Foraminal Narrowing", "L1/L2").get_attribute("aria-label")
+    assert label.endswith("your grade Moderate; wrong; label Normal/Mild; predicted Normal/Mild, 90 %")
+    screen.button("Missed 3").click()
+    assert chosen.get_attribute("aria-label").startswith("Left Neural Foraminal Narrowing, L1/L2")
+    screen.press("n")
+    assert chosen.get_attribute("aria-label").startswith("Right Neural Foraminal Narrowing, L1/L2")
+
+    screen.button("Again").click()
+    assert quiz.locator("h4").inner_text() == "Your grade? 0 of 24 given"
+    screen.button("Leave quiz").click()
+    assert "Label: Normal/Mild" in screen.page.locator(".detail").inner_text()
+
+
+def test_the_last_answer_leads_to_the_button_that_reveals(show):
+    screen = show()
+    screen.button("Quiz").click()
+    screen.press(*"1" * 24, "Enter")
+    rows = screen.page.locator(".scores tbody tr").all_inner_texts()
+    assert [row.split("\t")[1] for row in rows] == ["22 of 24", "22 of 24"]  # all Normal/Mild: right but for two
+    # 22 cells of weight 1, one of 2, one of 4: 22 / 28
+    assert rows[0].split("\t")[2] == "79 %"
+
+
+def test_a_study_without_labels_asks_nothing(show, tmp_path):
+    root = write_study(tmp_path / "unlabelled")
+    labels = pd.read_csv(root / "train.csv")
+    labels[["study_id"]].reindex(columns=labels.columns).to_csv(root / "train.csv", index=False)
+    screen = show(folder=root)
+    assert screen.button("Quiz").is_disabled()
+    assert screen.button("Quiz").get_attribute("title") == "This study has no labels to be quizzed on"
+
+
+# ---- For everyone ----------------------------------------------------------------------------------------------------
+
+
+def test_every_control_has_a_name_and_the_keyboard_reaches_it(show):
+    screen = show(predictions())
+    screen.button("Quiz").click()
+    names = """() => [...document.querySelector('.spine-viewer').shadowRoot.querySelectorAll('button, input, select, .view')]
+      .filter((e) => e.checkVisibility() && !(e.ariaLabel || e.getAttribute('aria-label') || e.textContent.trim()))
+      .map((e) => e.outerHTML)"""
+    assert screen.page.evaluate(names) == []
+    screen.page.evaluate("() => document.activeElement.blur()")
+    reached = []
+    for _ in range(60):
+        screen.press("Tab")
+        reached.append(
+            screen.page.evaluate(
+                "() => { const e = document.querySelector('.spine-viewer').shadowRoot.activeElement;"
+                " return e && (e.ariaLabel || e.getAttribute('aria-label') || e.textContent) }"
+            )
+        )
+    for name in (
+        "Full",
+        "Quiz",
+        "Series in the Axial T2 pane",
+        "Slice of Sagittal T1",
+        "Reveal",
+        "1 Normal/Mild",
+        "Mouse and keys",
+    ):
+        assert name in reached
+    assert sum("canal" in (n or "").lower() for n in reached) >= 1  # the grid: once, then by arrows
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_can_be_read_in_light_and_dark(browser, root, tmp_path, scheme):
+    page = browser.new_page(color_scheme=scheme, viewport={"width": 1200, "height": 900})
+    page.goto(viewer.StudyViewer(root, STUDY, predictions()).save_html(tmp_path / "study.html").as_uri())
+    Screen(page, None).wait()
+    shot = np.array(Image.open(io.BytesIO(page.locator(".detail").screenshot())).convert("L"), float)
     page.close()
+    paper, ink = np.median(shot), shot.max() if scheme == "dark" else shot.min()
+    assert (paper < 60) == (scheme == "dark")
+    light, dark = sorted(((v / 255) ** 2.2 + 0.05 for v in (paper, ink)), reverse=True)
+    assert light / dark > 7  # WCAG's better grade
+
+
+def test_no_plain_key_leaves_the_viewer(show):
+    screen = show()
+    screen.page.evaluate("() => { window.heard = []; document.addEventListener('keydown', (e) => window.heard.push(e.key)); }")
+    screen.view(AXIAL_T2).focus()
+    screen.press("x", "d", "a", "Enter", "ArrowDown", "Escape", "Control+s")  # in a notebook x cuts a cell, d d deletes it
+    assert screen.page.evaluate("window.heard") == ["Control", "s"]
+
+
+# ---- Large and odd studies -------------------------------------------------------------------------------------------
+
+
+def test_a_long_axial_and_a_large_sagittal_series_of_mixed_sizes(show, tmp_path):
+    root = write_study(tmp_path / "large")
+    images = root / "train_images" / str(STUDY)
+    shutil.rmtree(images / str(AXIAL))
+    shutil.rmtree(images / str(T1))
+    for i in range(190):
+        write_image(images / str(AXIAL), i + 1, picture(512, 512, 400), (-80, -80, 95 - i), [[1, 0, 0], [0, 1, 0]], (0.3, 0.3))
+    for i in range(60):
+        shape = (512, 512) if i % 2 else (256, 320)
+        place = (i - 30, -80, 80), [[0, 1, 0], [0, 0, -1]], (0.3, 0.3)
+        write_image(images / str(T1), i + 1, picture(*shape, 500), *place)
+    screen = show(folder=root)
+    assert screen.slices() == [30, 3, 116]  # the small images of the first end above z = -20: the slice beside it has the point
+    screen.view(AXIAL_T2).focus()
+    screen.press("End")
+    assert screen.text(AXIAL_T2, "bl").startswith("Slice 190 of 190")
+    screen.wait()
+    screen.press("p", "l")
+    screen.view(SAGITTAL_T1).focus()
+    for key in ("Home", "ArrowDown"):
+        screen.press(key)
+        screen.slice(SAGITTAL_T1)
+        width, height = screen.wait().outline(SAGITTAL_T1)
+        assert width / height == pytest.approx(320 / 256 if key == "Home" else 1, rel=0.02)
+    assert screen.noise == [screen.url]

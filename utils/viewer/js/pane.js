@@ -1,0 +1,180 @@
+// One pane: a series, a slice of it, a window, a place on the screen. What the hand does to it is in hand.js.
+
+const WINDOWS = { Full: [0, 1], Brighter: [0, 0.6], Contrast: [0.12, 0.7], "Dark tissue": [0, 0.35], "Bright tissue": [0.4, 1] };
+
+class Pane {
+  constructor(viewer, kind, colour) {
+    Object.assign(this, { viewer, kind, colour, index: 0, marks: [], measures: [], buffer: surface(1, 1), rate: 8 });
+    const names = ["tl", "tr", "bl", "br", "left", "right", "top", "bottom", "message", "measured", "tip"];
+    this.texts = Object.fromEntries(names.map((name) => [name, make(`div.text.${name}`)]));
+    this.texts.tip.hidden = true;
+    this.texts.measured.setAttribute("role", "status");
+    this.canvas = make("canvas");
+    const spoken = { tabindex: 0, role: "application", "aria-label": `${kind}: arrow keys change the slice, 1 to 5 the window` };
+    this.box = make("div.view", spoken, this.canvas, ...Object.values(this.texts));
+    const scroll = { "aria-label": `Slice of ${kind}`, oninput: () => this.scrollTo(+this.bar.value) };
+    this.bar = make("input", { type: "range", min: 0, ...scroll });
+    this.player = make("button.player", { type: "button", onclick: () => this.play(!this.playing) });
+    const frame = { "data-kind": kind, "aria-label": kind, style: `--plane: ${colour}` };
+    this.element = make("section.pane", frame, this.choice(), this.box, make("div.scroll", this.player, this.bar));
+    this.hand = new Hand(this);
+    this.observer = new ResizeObserver(() => this.resize());
+    this.observer.observe(this.box);
+    this.open((this.own.find((s) => s.slices.length) ?? this.own[0])?.id);
+  }
+
+  // All series of the study can be put into any pane; its own kind comes first.
+  choice() {
+    const { series } = this.viewer.study;
+    this.own = series.filter((s) => s.description === this.kind);
+    this.offered = [...this.own, ...series.filter((s) => s.description !== this.kind)];
+    const options = this.offered.map((s) => make("option", { value: s.id }, `${s.description} · ${s.id}`));
+    const act = { "aria-label": `Series in the ${this.kind} pane`, onchange: () => this.open(+this.picker.value) };
+    this.picker = make("select", act, ...options);
+    this.picker.hidden = this.offered.length < 2;
+    return this.picker;
+  }
+
+  get slice() {
+    return this.series?.slices[this.index];
+  }
+
+  open(id) {
+    this.series = this.viewer.study.series.find((s) => s.id === id);
+    const { slices = [], left_out = [], problem = `This study has no ${this.kind} series.` } = this.series ?? {};
+    const faulty = left_out.length ? `Files left out: ${left_out.length}, the first is ${left_out[0]}` : "";
+    this.texts.message.textContent = slices.length ? faulty : problem;
+    this.box.classList.toggle("empty", !slices.length);
+    this.picker.value = id ?? "";
+    [this.bar.max, this.bar.disabled, this.player.disabled] = [Math.max(slices.length - 1, 0), slices.length < 2, slices.length < 2];
+    this.extent = [0, 1].map((i) => Math.max(1, ...slices.map((s) => s.size[i] * s.spacing[i])));
+    this.play(false);
+    this.reset();
+    this.scrollTo(this.viewer.crosshair && slices.length ? nearestSlice(slices, this.viewer.crosshair) : slices.length >> 1);
+  }
+
+  openNext(step) {
+    const at = this.offered.indexOf(this.series) + step;
+    this.open(this.offered.at(at % this.offered.length).id);
+  }
+
+  reset() {
+    this.view = { zoom: 1, pan: [0, 0] };
+    this.measures = [];
+    this.setWindow(WINDOWS.Full, false);
+  }
+
+  setWindow(window, inverted = this.inverted) {
+    Object.assign(this, { window, inverted, painted: null });
+    this.viewer.refresh();
+  }
+
+  scrollTo(index) {
+    const last = +this.bar.max;
+    this.bar.value = this.index = clamp(index, 0, last);
+    this.bar.setAttribute("aria-valuetext", `slice ${this.index + 1} of ${last + 1}`);
+    this.viewer.refresh();
+  }
+
+  // Brings a place into sight: its slice, its series if that is another one here, and the picture if it is zoomed away.
+  goTo(mm, point) {
+    const other = this.own.find((s) => s.id === point?.series);
+    if (other && other !== this.series) this.open(other.id);
+    if (!this.slice) return;
+    this.scrollTo(point?.series === this.series.id ? point.slice : nearestSlice(this.series.slices, mm));
+    const at = this.toScreen(toPixel(this.slice, mm));
+    if (at.some((v, i) => Math.abs(v / this.size[i] - 0.5) > 0.47)) this.move(at.map((v, i) => this.size[i] / 2 - v));
+  }
+
+  // Cine runs to the end and back again, so that no frame jumps.
+  play(on) {
+    clearInterval(this.playing);
+    this.playing = on && this.slice ? setInterval(() => this.advance(), 1000 / this.rate) : null;
+    this.player.textContent = this.playing ? "❚❚" : "▶";
+    const words = this.playing ? `Stop cine of ${this.kind}` : `Cine of ${this.kind}, ${this.rate} slices a second`;
+    this.player.setAttribute("aria-label", words);
+    this.player.title = `${words} (c; [ slower, ] faster)`;
+  }
+
+  advance() {
+    if (!this.element.isConnected) return this.play(false); // the notebook has removed the output
+    if (this.index === 0) this.direction = 1;
+    if (this.index === +this.bar.max) this.direction = -1;
+    this.scrollTo(this.index + (this.direction ?? 1));
+  }
+
+  setRate(factor) {
+    this.rate = Math.round(clamp(this.rate * factor, 2, 30));
+    this.play(Boolean(this.playing));
+  }
+
+  // -- Screen = middle of the pane + (mm from the middle of the slice + pan) × scale: one scale, so true both ways
+
+  get size() {
+    return [this.box.clientWidth || 1, this.box.clientHeight || 1];
+  }
+
+  get scale() {
+    return this.view.zoom * Math.min(...this.extent.map((mm, i) => this.size[i] / mm));
+  }
+
+  toScreen(xy) {
+    const { size, spacing } = this.slice;
+    return xy.map((v, i) => this.size[i] / 2 + ((v - (size[i] - 1) / 2) * spacing[i] + this.view.pan[i]) * this.scale);
+  }
+
+  fromScreen(at) {
+    const { size, spacing } = this.slice;
+    return at.map((v, i) => ((v - this.size[i] / 2) / this.scale - this.view.pan[i]) / spacing[i] + (size[i] - 1) / 2);
+  }
+
+  zoom(factor, at = this.size.map((v) => v / 2)) {
+    const held = this.fromScreen(at);
+    this.view.zoom = clamp(this.view.zoom * factor, 0.5, 20);
+    this.move(minus(at, this.toScreen(held)));
+  }
+
+  move(by) {
+    this.view.pan = this.view.pan.map((v, i) => v + by[i] / this.scale);
+    this.viewer.refresh();
+  }
+
+  // -- The picture
+
+  resize() {
+    this.ratio = globalThis.devicePixelRatio || 1;
+    [this.canvas.width, this.canvas.height] = this.size.map((v) => Math.round(v * this.ratio));
+    this.draw(); // at once: a canvas that changes its size goes blank, and would flicker
+  }
+
+  // The slice through the window into the buffer, done again only when one of the two has changed.
+  paint() {
+    const { slice, buffer } = this;
+    if (!slice.grey) return void this.viewer.load(slice);
+    if (this.painted === slice) return buffer;
+    const [table, data] = [lookup(this.window, this.inverted), new ImageData(...slice.size)];
+    const words = new Uint32Array(data.data.buffer);
+    for (let i = 0; i < words.length; i++) words[i] = table[slice.grey[i]];
+    [buffer.width, buffer.height] = slice.size;
+    buffer.getContext("2d").putImageData(data, 0, 0);
+    this.painted = slice;
+    return buffer;
+  }
+
+  draw() {
+    const [ctx, { show, panes, crosshair }, ratio] = [this.canvas.getContext("2d"), this.viewer, this.ratio ?? 1];
+    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+    ctx.clearRect(0, 0, ...this.size);
+    this.marks = [];
+    if (!this.slice) return;
+    const [from, to] = [this.toScreen([-0.5, -0.5]), this.toScreen(this.slice.size.map((n) => n - 0.5))];
+    const picture = this.paint();
+    ctx.imageSmoothingQuality = "high";
+    if (picture) ctx.drawImage(picture, ...from, ...minus(to, from));
+    if (show.planes) drawPlanes(ctx, this, panes, show.blocks), drawCrosshair(ctx, this, crosshair);
+    if (show.labels) this.marks = drawMarks(ctx, this, this.viewer.marksOf(this.series));
+    drawMeasures(ctx, this);
+    drawRuler(ctx, this);
+    writeCorners(this);
+  }
+}
