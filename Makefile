@@ -1,6 +1,7 @@
-# make run    the four notebooks on the phantom, results in out/
-# make test   lint, spelling, all tests
-# make lab    JupyterLab on the notebooks
+# make run      the four notebooks on the phantom, results in out/
+# make test     lint, spelling, all tests
+# make classic  the viewer in the classic Notebook, with the versions that Colab has
+# make lab      JupyterLab on the notebooks
 PYTHON ?= python3
 PRESET ?= demo
 OUT := out
@@ -11,9 +12,9 @@ export LUMBAR_HOME := $(abspath $(OUT))
 # Let torch's threads sleep while they wait: two programs spinning on two cores make each other five times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run test lab clean help
+.PHONY: run test classic lab clean help
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
 run: $(NOTEBOOKS:%=$(OUT)/%.html)
 	@echo
@@ -43,6 +44,15 @@ test: $(BIN)/.ready
 	$(BIN)/ruff format --check --line-length 100 *.ipynb
 	$(BIN)/codespell
 	$(BIN)/pytest
+
+# A second environment, small because it has no torch: see requirements-classic.txt.
+classic: .venv-classic/.ready
+	.venv-classic/bin/pytest tests/test_viewer.py tests/test_viewer_notebook.py
+
+.venv-classic/.ready: requirements-classic.txt
+	$(PYTHON) -m venv .venv-classic
+	.venv-classic/bin/python -m pip install -q -r requirements-classic.txt
+	@touch $@
 
 lab: $(BIN)/.ready
 	$(BIN)/jupyter lab

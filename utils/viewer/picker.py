@@ -38,7 +38,7 @@ class StudyPicker(ipywidgets.VBox):
         self.list = ipywidgets.Dropdown(options=self._options(self.studies), layout={"width": "270px"})
         self.back = ipywidgets.Button(description="‹", tooltip="Previous study", layout={"width": "36px"})
         self.next = ipywidgets.Button(description="›", tooltip="Next study", layout={"width": "36px"})
-        self.told = ipywidgets.Label(f"{len(self.studies)} studies")
+        self.told = ipywidgets.Label(_count(self.studies))
         self.search.observe(self._narrow, "value")
         self.list.observe(self._open, "value")
         self.back.on_click(lambda _: self._step(-1))
@@ -60,7 +60,7 @@ class StudyPicker(ipywidgets.VBox):
             hit &= self._findings.text.str.contains(word, regex=False)
         kept = set(self._findings.study_id[hit])
         found = [study for study in self.studies if study in kept]
-        self.told.value = f"{len(found)} of {len(self.studies)} studies"
+        self.told.value = f"{len(found)} of {_count(self.studies)}"
         if found:
             shown = self.list.value
             self.list.options = self._options(found)
@@ -76,6 +76,10 @@ class StudyPicker(ipywidgets.VBox):
     def _step(self, by: int) -> None:
         offered = [study for _, study in self.list.options]
         self.list.value = offered[(offered.index(self.list.value) + by) % len(offered)]
+
+
+def _count(studies: list[int]) -> str:
+    return f"{len(studies)} {'study' if len(studies) == 1 else 'studies'}"
 
 
 def _summary(counts: dict[str, int]) -> str:

@@ -1,6 +1,7 @@
 // One pane: a series, a slice of it, a window, a place on the screen. What the hand does to it is in hand.js.
 
-const WINDOWS = { Full: [0, 1], Brighter: [0, 0.6], Contrast: [0.12, 0.7], "Dark tissue": [0, 0.35], "Bright tissue": [0.4, 1] };
+// Fractions of the series' range; Dark spreads the dark tissues, Fluid those that are bright.
+const WINDOWS = { Full: [0, 1], Brighter: [0, 0.6], Contrast: [0.12, 0.7], Dark: [0, 0.35], Fluid: [0.4, 1] };
 
 class Pane {
   constructor(viewer, kind, colour) {
