@@ -36,8 +36,8 @@ class Screen:
         return self.pane(kind).locator(f".{corner}").inner_text()
 
     def slice(self, kind):
-        """Number of the slice on show, counted from 1, once the next frame has been drawn."""
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        """Number of the slice on show, counted from 1, once the pane and then the lines in the others have been drawn."""
+        self.page.evaluate("async () => { for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame) }")
         return int(re.match(r"Slice (\d+) of \d+", self.text(kind, "bl"))[1])
 
     def slices(self):
@@ -51,7 +51,7 @@ class Screen:
         """Page coordinates of an image pixel in a pane at rest: the whole picture, in the middle, true to mm."""
         entry = next(s for s in self.data.study["series"] if series == s["id"] or (series is None and kind == s["description"]))
         size, spacing = np.array(entry["slices"][0]["size"]), np.array(entry["slices"][0]["spacing"])
-        box = self.pane(kind).locator("canvas").bounding_box()
+        box = self.pane(kind).locator("canvas").first.bounding_box()
         pane = np.array([box["width"], box["height"]])
         scale = (pane / (size * spacing)).min()
         return np.array([box["x"], box["y"]]) + pane / 2 + (np.asarray(xy) - (size - 1) / 2) * spacing * scale
@@ -67,10 +67,20 @@ class Screen:
         self.page.mouse.up(**more)
 
     def pixels(self, kind):
-        """What the pane's canvas holds, (height, width, 3)."""
+        """What the pane shows, picture and overlay, (height, width, 3)."""
         self.slice(kind)
-        canvas = self.pane(kind).locator("canvas")
-        png = canvas.evaluate("c => c.toDataURL()").partition(",")[2]
+        png = (
+            self.view(kind)
+            .evaluate(
+                """view => {
+              const layers = [...view.querySelectorAll("canvas")];
+              const whole = Object.assign(document.createElement("canvas"), { width: layers[0].width, height: layers[0].height });
+              for (const layer of layers) whole.getContext("2d").drawImage(layer, 0, 0);
+              return whole.toDataURL();
+            }"""
+            )
+            .partition(",")[2]
+        )
         return np.array(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"))
 
     def outline(self, kind):
@@ -81,7 +91,7 @@ class Screen:
 
     def colour(self, kind, xy):
         """RGB of the canvas at an image pixel of a pane at rest."""
-        box = self.pane(kind).locator("canvas").bounding_box()
+        box = self.pane(kind).locator("canvas").first.bounding_box()
         x, y = np.round(self.at(kind, xy) - (box["x"], box["y"])).astype(int)
         return tuple(int(v) for v in self.pixels(kind)[y, x])
 
@@ -100,7 +110,7 @@ class Screen:
         blank = (
             "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v, i) => i % 4 < 3 && v > 60 && v < 200)"
         )
-        for canvas in self.inside.locator(".view:not(.empty) canvas").all():
+        for canvas in self.inside.locator(".view:not(.empty) canvas:first-child").all():
             for _ in range(100):
                 if canvas.evaluate(blank):
                     break

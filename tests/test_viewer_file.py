@@ -263,7 +263,7 @@ def test_planes_are_drawn_where_they_cut_and_can_be_hidden(show):
 def test_a_label_is_solid_on_its_slice_faint_on_the_next_and_gone_beyond(show):
     screen = show()
     rim = screen.at(SAGITTAL_T2, (45, 40)) + (0, -5)  # five screen pixels above the middle: on the circle
-    spot = tuple(np.round(rim - list(screen.pane(SAGITTAL_T2).locator("canvas").bounding_box().values())[:2]).astype(int))
+    spot = tuple(np.round(rim - list(screen.pane(SAGITTAL_T2).locator("canvas").first.bounding_box().values())[:2]).astype(int))
     screen.page.get_by_role("button", name="Planes").click()
 
     def red_over_blue():

@@ -74,6 +74,7 @@ function drawRuler(ctx, pane) {
 
 function writeCorners(pane) {
   const { slice, series, index, window, inverted, texts } = pane;
+  if (!slice) return;
   const last = measuresHere(pane).at(-1);
   const [low, high] = window.map((v) => series.range[0] + v * (series.range[1] - series.range[0]));
   const middle = toPatient(slice, slice.size.map((n) => (n - 1) / 2));

@@ -10,9 +10,10 @@ class Pane {
     this.texts = Object.fromEntries(names.map((name) => [name, make(`div.text.${name}`)]));
     this.texts.tip.hidden = true;
     this.texts.measured.setAttribute("role", "status");
-    this.canvas = make("canvas");
+    [this.canvas, this.over] = [make("canvas"), make("canvas")]; // picture and overlay: lines move without drawing the picture anew
+    this.size = [1, 1];
     const spoken = { tabindex: 0, role: "application", "aria-label": `${kind}: arrow keys change the slice, 1 to 5 the window` };
-    this.box = make("div.view", spoken, this.canvas, ...Object.values(this.texts));
+    this.box = make("div.view", spoken, this.canvas, this.over, ...Object.values(this.texts));
     const scroll = { "aria-label": `Slice of ${kind}`, oninput: () => this.scrollTo(+this.bar.value) };
     this.bar = make("input", { type: "range", min: 0, ...scroll });
     this.player = make("button.player", { type: "button", onclick: () => this.play(!this.playing) });
@@ -67,14 +68,14 @@ class Pane {
 
   setWindow(window, inverted = this.inverted) {
     Object.assign(this, { window, inverted, painted: null });
-    this.viewer.refresh();
+    this.viewer.refresh(this);
   }
 
   scrollTo(index) {
     const last = +this.bar.max;
     this.bar.value = this.index = clamp(index, 0, last);
     this.bar.setAttribute("aria-valuetext", `slice ${this.index + 1} of ${last + 1}`);
-    this.viewer.refresh();
+    this.viewer.refresh(this);
   }
 
   // Brings a place into sight: its slice, its series if that is another one here, and the picture if it is zoomed away.
@@ -111,10 +112,6 @@ class Pane {
 
   // -- Screen = middle of the pane + (mm from the middle of the slice + pan) × scale: one scale, so true both ways
 
-  get size() {
-    return [this.box.clientWidth || 1, this.box.clientHeight || 1];
-  }
-
   get scale() {
     return this.view.zoom * Math.min(...this.extent.map((mm, i) => this.size[i] / mm));
   }
@@ -137,15 +134,18 @@ class Pane {
 
   move(by) {
     this.view.pan = this.view.pan.map((v, i) => v + by[i] / this.scale);
-    this.viewer.refresh();
+    this.viewer.refresh(this);
   }
 
   // -- The picture
 
   resize() {
     this.ratio = globalThis.devicePixelRatio || 1;
-    [this.canvas.width, this.canvas.height] = this.size.map((v) => Math.round(v * this.ratio));
+    this.size = [this.box.clientWidth || 1, this.box.clientHeight || 1]; // kept: asking the page in every frame is slow
+    for (const canvas of [this.canvas, this.over]) [canvas.width, canvas.height] = this.size.map((v) => Math.round(v * this.ratio));
+    this.shown = null;
     this.draw(); // at once: a canvas that changes its size goes blank, and would flicker
+    writeCorners(this);
   }
 
   // The slice through the window into the buffer, done again only when one of the two has changed.
@@ -162,20 +162,34 @@ class Pane {
     return buffer;
   }
 
-  draw() {
-    const [ctx, { show, panes, crosshair }, ratio] = [this.canvas.getContext("2d"), this.viewer, this.ratio ?? 1];
+  // A cleared canvas in CSS pixels.
+  clean(canvas) {
+    const [ctx, ratio] = [canvas.getContext("2d"), this.ratio ?? 1];
     ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
     ctx.clearRect(0, 0, ...this.size);
-    this.marks = [];
-    if (!this.slice) return;
-    const [from, to] = [this.toScreen([-0.5, -0.5]), this.toScreen(this.slice.size.map((n) => n - 0.5))];
-    const picture = this.paint();
+    return ctx;
+  }
+
+  drawPicture() {
+    const picture = this.slice && this.paint();
+    const [from, to] = this.slice ? [[-0.5, -0.5], this.slice.size.map((n) => n - 0.5)].map((xy) => this.toScreen(xy)) : [[], []];
+    const state = [this.slice, Boolean(picture), this.window, this.inverted, ...from, ...to];
+    if (this.shown?.every((v, i) => v === state[i])) return;
+    this.shown = state;
+    const ctx = this.clean(this.canvas);
     ctx.imageSmoothingQuality = "high";
     if (picture) ctx.drawImage(picture, ...from, ...minus(to, from));
+  }
+
+  draw() {
+    const { show, panes, crosshair } = this.viewer;
+    this.drawPicture();
+    const ctx = this.clean(this.over);
+    this.marks = [];
+    if (!this.slice) return;
     if (show.planes) drawPlanes(ctx, this, panes, show.blocks), drawCrosshair(ctx, this, crosshair);
     if (show.labels) this.marks = drawMarks(ctx, this, this.viewer.marksOf(this.series));
     drawMeasures(ctx, this);
     drawRuler(ctx, this);
-    writeCorners(this);
   }
 }

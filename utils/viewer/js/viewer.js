@@ -60,11 +60,20 @@ class Viewer {
     for (const [, slice] of queue.sort((a, b) => a[0] - b[0])) if (!this.closed) await this.load(slice);
   }
 
-  refresh() {
-    this.frame ??= requestAnimationFrame(() => {
-      this.frame = undefined;
-      for (const pane of this.panes) pane.draw();
-    });
+  // The next frame draws everything anew; if only one pane has changed, that one first, and the lines in the others one
+  // frame later: so the picture under the hand never waits for them.
+  refresh(pane) {
+    if (this.frame === undefined) this.alone = pane;
+    else if (this.alone !== pane) this.alone = undefined;
+    this.frame ??= requestAnimationFrame(() => this.draw());
+  }
+
+  draw() {
+    const [alone, panes] = [this.alone, this.alone ? [this.alone] : this.panes];
+    this.frame = undefined;
+    for (const pane of panes) pane.draw();
+    for (const pane of panes) writeCorners(pane);
+    if (alone) this.refresh();
   }
 
   close() {
