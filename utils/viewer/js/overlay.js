@@ -34,19 +34,24 @@ function drawMarks(ctx, pane, marks) {
     ctx.globalAlpha = away ? 0.35 : 1;
     if (mark.predicted) drawCross(ctx, at, mark.colour);
     else drawMarker(ctx, mark.cell.condition, at, mark.colour);
-    if (!mark.predicted || !mark.cell.point) drawLevel(ctx, pane, mark.cell, at);
-    drawn.push({ ...mark, at });
+    drawn.push({ ...mark, at, alpha: ctx.globalAlpha });
   }
+  drawLevels(ctx, drawn);
   ctx.globalAlpha = 1;
   return drawn;
 }
 
-// Beside the point, away from the canal where one sees left and right.
-function drawLevel(ctx, { series }, { condition, level }, [x, y]) {
-  const outward = series.orientation === "axial" && side(condition) === "Right" ? -1 : 1;
-  ctx.textAlign = outward < 0 ? "right" : "left";
-  letter(ctx, level, [x + outward * 10, y + 4], "#e8e8e8");
-  ctx.textAlign = "left";
+// Beside the point; once where several of a level lie together, and then beside the patient's left one, off the canal.
+function drawLevels(ctx, marks) {
+  const named = [];
+  const left = ({ cell }) => Number(side(cell.condition) === "Left");
+  const near = (one, other) => Math.hypot(one.at[0] - other.at[0], 4 * (one.at[1] - other.at[1])) < 60;
+  for (const mark of [...marks].sort((a, b) => left(b) - left(a))) {
+    if (named.some((other) => other.cell.level === mark.cell.level && near(mark, other))) continue;
+    ctx.globalAlpha = mark.alpha;
+    letter(ctx, mark.cell.level, [mark.at[0] + 10, mark.at[1] + 4], "#e8e8e8");
+    named.push(mark);
+  }
 }
 
 const measuresHere = ({ measures, series, index }) => measures.filter((m) => m.series === series && m.index === index);
