@@ -35,6 +35,10 @@ RUN_ALL = {
     True: "() => void window.jupyterapp.commands.execute('notebook:run-all-cells')",
     False: "() => Jupyter.notebook.execute_all_cells()",
 }[LAB]
+TO_THE_END = {
+    True: "() => { const n = window.jupyterapp.shell.currentWidget.content; n.scrollToItem(n.widgets.length - 1); }",
+    False: "() => Jupyter.notebook.scroll_to_bottom()",
+}[LAB]
 
 # What the test adds to 01_eda: a study with predictions, its file, and the learner's answers, written as they come.
 EXTRA = """
@@ -58,9 +62,8 @@ def url(home):
     notebook = nbformat.read(ROOT / "01_eda.ipynb", 4)
     for cell in notebook.cells:
         cell.source = cell.source.replace('PRESET = "demo"', 'PRESET = "smoke"')
-    notebook.cells.append(
-        nbformat.v4.new_code_cell(EXTRA.format(page=str(home / "saved.html"), answers=str(home / "answers.csv")))
-    )
+    extra = EXTRA.format(page=str(home / "saved.html"), answers=str(home / "answers.csv"))
+    notebook.cells += [nbformat.v4.new_code_cell(source) for source in (extra, "second.viewer.as_html()")]
     nbformat.write(notebook, home / "01_eda.ipynb")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -178,6 +181,12 @@ def test_a_reader_steps_through_the_viewer_of_notebook_1(browser, url, home):
     out = ROOT / "out"
     out.mkdir(exist_ok=True)
     page.screenshot(path=out / f"viewer-{'lab' if LAB else 'classic'}.png")
+
+    # The same where no custom widget can be shown. (JupyterLab keeps a far cell out of the page until one scrolls there.)
+    page.evaluate(TO_THE_END)
+    inside = page.frame_locator("iframe[title^='Study']").locator(".spine-viewer")
+    inside.scroll_into_view_if_needed()
+    assert Screen(page, None, inside).wait().text(AXIAL_T2, "tl") == "Axial T2"
     page.close()
 
 
