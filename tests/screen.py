@@ -33,18 +33,18 @@ class Screen:
         return self.pane(kind).locator(".view")
 
     def text(self, kind, corner):
+        """What a corner says, once the pane and then the lines in the others have been drawn."""
+        self.page.evaluate("async () => { for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame) }")
         return self.pane(kind).locator(f".{corner}").inner_text()
 
     def slice(self, kind):
-        """Number of the slice on show, counted from 1, once the pane and then the lines in the others have been drawn."""
-        self.page.evaluate("async () => { for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame) }")
+        """Number of the slice on show, counted from 1."""
         return int(re.match(r"Slice (\d+) of \d+", self.text(kind, "bl"))[1])
 
     def slices(self):
         return [self.slice(kind) for kind in rsna.SERIES]
 
     def window(self, kind):
-        self.slice(kind)
         return tuple(map(int, re.match(r"W (-?\d+)\nL (-?\d+)", self.text(kind, "br")).groups()))
 
     def at(self, kind, xy, series=None):

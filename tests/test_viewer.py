@@ -347,6 +347,16 @@ def test_the_search_finds_studies_by_one_finding_with_all_its_words(picker, phan
     assert picker.viewer.study["id"] == expected[0]  # and the study stays
 
 
+def test_a_search_that_keeps_the_study_on_show_reads_nothing_again(picker, monkeypatch):
+    picker.next.click()
+    read = []
+    monkeypatch.setattr(picker.viewer, "show", read.append)
+    for typed in ("9", "90", "900"):
+        picker.search.value = typed
+    assert read == []
+    assert picker.list.value == picker.viewer.study["id"]
+
+
 def test_with_predictions_it_offers_what_was_predicted_and_finds_mistakes(phantom_root):
     tables = rsna.load_tables(phantom_root)
     one, two = tables.studies()[:2]

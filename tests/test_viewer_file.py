@@ -1,5 +1,6 @@
 """The viewer in a real Chromium, as an HTML file opened from disk with the network off."""
 
+import base64
 import io
 import re
 import shutil
@@ -616,6 +617,41 @@ def test_a_study_without_labels_asks_nothing(show, tmp_path):
     screen = show(folder=root)
     assert screen.button("Quiz").is_disabled()
     assert screen.button("Quiz").get_attribute("title") == "This study has no labels to be quizzed on"
+
+
+TWO_VIEWS = """async ([code, study, images]) => {
+  const { default: widget } = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+  const bytes = Uint8Array.from(atob(images), (c) => c.charCodeAt(0));
+  const state = { study, images: new DataView(bytes.buffer), quiz: { on: false } };
+  const heard = {};
+  const model = {
+    get: (name) => state[name],
+    set: (name, value) => { state[name] = value; for (const act of heard[`change:${name}`] ?? []) act(); },
+    save_changes: () => {},
+    on: (name, act) => (heard[name] ??= []).push(act),
+    off: (name, act) => (heard[name] = heard[name].filter((other) => other !== act)),
+  };
+  window.model = model;
+  window.close = [0, 1].map(() => widget.render({ model, el: document.body.appendChild(document.createElement("div")) }));
+  window.heard = heard;
+}"""
+
+
+def test_two_views_of_one_widget_hold_the_same_quiz(browser, root):
+    data = viewer.payload(rsna.load_tables(root), STUDY)
+    page = browser.new_page(viewport={"width": 1200, "height": 1800})
+    page.evaluate(TWO_VIEWS, [viewer.module(), data.study, base64.b64encode(data.images).decode()])
+    one, two = (Screen(page, data, page.locator(".spine-viewer").nth(k)) for k in (0, 1))
+    one.button("Quiz").click()
+    one.press("2")
+    assert two.inside.get_by_role("group", name="Quiz").locator("h4").inner_text() == "Your grade? 1 of 24 given"
+    two.cell(rsna.CANAL, "L3/L4").click()
+    two.press("3")
+    assert page.evaluate("model.get('quiz').answers").count(None) == 23  # neither view forgot the other's answer
+    assert one.cell(rsna.CANAL, "L3/L4").get_attribute("aria-label").endswith("your grade Severe")
+    page.evaluate("close.forEach((end) => end())")
+    assert page.evaluate("Object.values(heard).flat().length") == 0  # nothing listens to a view that is gone
+    page.close()
 
 
 # ---- For everyone ----------------------------------------------------------------------------------------------------

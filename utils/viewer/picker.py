@@ -63,15 +63,20 @@ class StudyPicker(ipywidgets.VBox):
         self.told.value = f"{len(found)} of {_count(self.studies)}"
         if found:
             shown = self.list.value
+            self.list.unobserve(self._open, "value")  # new options choose the first of them, which nobody asked to see
             self.list.options = self._options(found)
             self.list.value = shown if shown in found else found[0]
+            self.list.observe(self._open, "value")
+            self._open({"new": self.list.value})
 
     def _open(self, change: dict) -> None:
         if change["new"] is None or change["new"] == self.viewer.study["id"]:
             return
         said, self.told.value = self.told.value, "reading …"
-        self.viewer.show(change["new"])
-        self.told.value = said
+        try:
+            self.viewer.show(change["new"])
+        finally:
+            self.told.value = said
 
     def _step(self, by: int) -> None:
         offered = [study for _, study in self.list.options]

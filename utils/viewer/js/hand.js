@@ -13,8 +13,8 @@ class Hand {
     on("pointerleave", () => this.hover());
     on("wheel", (e) => this.wheel(e));
     on("dblclick", () => pane.reset());
-    on("keydown", (e) => this.key(e));
     on("contextmenu", (e) => (e.preventDefault(), e.stopPropagation())); // the right button is for the window
+    pane.box.addEventListener("keydown", (e) => this.key(e));
     pane.box.addEventListener("focus", () => this.viewer.activate(pane));
   }
 
@@ -57,7 +57,7 @@ class Hand {
 
   release(event) {
     this.pointers.delete(event.pointerId);
-    if (this.action === "measure") this.end();
+    if (this.action === "measure" && this.open) this.end();
   }
 
   changeWindow(wider, higher) {
@@ -87,7 +87,7 @@ class Hand {
   }
 
   stretch(xy) {
-    this.open.ends = [this.open.ends[0], xy];
+    if (this.open) this.open.ends = [this.open.ends[0], xy]; // Escape may have ended it
     this.viewer.refresh();
   }
 
@@ -102,8 +102,8 @@ class Hand {
   // -- Keys
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const { pane } = this;
+    if (event.ctrlKey || event.metaKey || event.altKey || !(pane.slice || event.key.startsWith("Page"))) return;
     const acts = {
       "+": () => pane.zoom(1.25),
       "=": () => pane.zoom(1.25),

@@ -57,7 +57,7 @@ class Pane {
 
   openNext(step) {
     const at = this.offered.indexOf(this.series) + step;
-    this.open(this.offered.at(at % this.offered.length).id);
+    if (this.offered.length) this.open(this.offered.at(at % this.offered.length).id);
   }
 
   reset() {

@@ -8,11 +8,10 @@ const LOOK_FOR = {
 
 class Quiz {
   // state: {on, answers: 25 of null, 0, 1 or 2, revealed}; save(state) after every change, so that no answer is lost.
-  constructor(viewer, { on = false, answers = [], revealed = false } = {}, save = () => {}) {
-    Object.assign(this, { viewer, cells: viewer.cells, grades: viewer.study.grades, save, revealed });
+  constructor(viewer, state = {}, save = () => {}) {
+    Object.assign(this, { viewer, cells: viewer.cells, grades: viewer.study.grades, save });
     this.asked = this.cells.filter((cell) => cell.grade !== null); // a cell without a label is not asked
-    this.on = on && this.possible;
-    this.cells.forEach((cell, i) => (cell.answer = answers[i] ?? null));
+    this.set(state);
     this.element = this.build();
   }
 
@@ -29,10 +28,25 @@ class Quiz {
     return this.viewer.grid.reading.filter((i) => this.asked.includes(this.cells[i]) && this.cells[i].answer === null);
   }
 
+  get state() {
+    return { on: this.on, revealed: this.revealed, answers: this.cells.map((cell) => cell.answer) };
+  }
+
+  set({ on = false, revealed = false, answers = [] }) {
+    Object.assign(this, { on: on && this.possible, revealed });
+    this.cells.forEach((cell, i) => (cell.answer = answers[i] ?? null));
+  }
+
   change(state) {
     Object.assign(this, state);
-    const { on, revealed } = this;
-    this.save({ on, revealed, answers: this.cells.map((cell) => cell.answer) });
+    this.save(this.state);
+    this.viewer.update();
+  }
+
+  take({ on, revealed, answers }) {
+    const now = this.state;
+    if (on === now.on && revealed === now.revealed && answers?.every((answer, i) => answer === now.answers[i])) return;
+    this.set({ on, revealed, answers });
     this.viewer.update();
   }
 

@@ -35,10 +35,13 @@ function render({ model, el }) {
     const images = new Uint8Array(buffer, byteOffset, byteLength);
     viewer = mount(host, structuredClone(model.get("study")), images, model.get("quiz"), save);
   };
+  const follow = () => viewer.quiz.take(model.get("quiz")); // another view of this widget, or Python, has changed it
   open();
   model.on("change:study", open);
+  model.on("change:quiz", follow);
   return () => {
     model.off("change:study", open);
+    model.off("change:quiz", follow);
     viewer.close();
   };
 }
