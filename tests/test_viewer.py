@@ -277,6 +277,12 @@ def test_another_study_takes_the_place_of_the_first(phantom_root):
     shown.show(second)
     assert viewer.Payload(shown.study, shown.images) == viewer.payload(tables, second)
     assert shown.quiz == {"on": True}  # another study, other questions
+    assert shown.answers.row_id.tolist() == [rsna.row_id(first, *target) for target in rsna.TARGETS]  # and none is lost
+    shown.quiz = shown.quiz | {"answers": [2] + [None] * 24}
+    shown.show(first)
+    assert shown.quiz["answers"] == [0] * 25
+    assert shown.answers.answer.tolist() == ["Severe"] + ["Normal/Mild"] * 25
+    shown.show(second)
     with pytest.raises(ValueError, match="study 5 is in no"):
         shown.show(5)
     assert shown.study["id"] == second

@@ -25,7 +25,7 @@ class Payload(NamedTuple):
 
 
 def payload(tables: rsna.Tables, study_id: int, predictions: pd.DataFrame | None = None) -> Payload:
-    """One study for viewer.js. Raises ValueError for an unknown study or unusable predictions; a series that cannot
+    """One study for the browser. Raises ValueError for an unknown study or unusable predictions; a series that cannot
     be read becomes an entry with a `problem` instead of slices."""
     study_id = int(study_id)
     described = {int(s.series_id): s.series_description for s in tables.series_of(study_id).itertuples()}

@@ -34,18 +34,28 @@ class StudyViewer(anywidget.AnyWidget):
     ):
         self._tables = root if isinstance(root, rsna.Tables) else rsna.load_tables(root)
         self._predictions = predictions
+        self._left: dict[int, tuple[dict, pd.DataFrame]] = {}  # quiz and answers of the studies that were shown before
         super().__init__(**payload(self._tables, study_id, predictions)._asdict(), quiz={"on": quiz})
 
     def show(self, study_id: int) -> None:
-        """Another study of the same data and predictions in the same place. Raises ValueError for an unknown one."""
-        images_and_study = payload(self._tables, study_id, self._predictions)
+        """Another study of the same data and predictions in the same place; what was answered of this one is kept.
+
+        Raises ValueError for an unknown study, and then shows the one before.
+        """
+        data = payload(self._tables, study_id, self._predictions)
+        self._left[self.study["id"]] = self.quiz, self._answered()
+        quiz, _ = self._left.pop(data.study["id"], ({}, None))
         with self.hold_sync():
-            self.images, self.study = images_and_study.images, images_and_study.study
-            self.quiz = {"on": bool(self.quiz.get("on"))}
+            self.images, self.study, self.quiz = data.images, data.study, quiz | {"on": bool(self.quiz.get("on"))}
 
     @property
     def answers(self) -> pd.DataFrame:
-        """The learner's grades so far: row_id, condition, level, answer, label, predicted (empty without predictions)."""
+        """The learner's grades in all studies so far: row_id, condition, level, answer, label, and predicted (or nothing)."""
+        tables = [answered for _, answered in self._left.values()] + [self._answered()]
+        return pd.concat([table for table in tables if len(table)] or tables[-1:], ignore_index=True)
+
+    def _answered(self) -> pd.DataFrame:
+        """The answers of the study on show."""
         given = self.quiz.get("answers") or [None] * len(rsna.TARGETS)
         rows = []
         for (condition, level), cell, answer in zip(rsna.TARGETS, self.study["cells"], given, strict=True):
