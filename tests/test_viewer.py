@@ -269,6 +269,17 @@ def test_where_a_front_end_shows_only_text_it_names_the_one_line_that_helps(root
     assert data["text/plain"].endswith("If this line is all you see, run viewer.as_html()")
 
 
+def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_study(phantom_root):
+    tables = rsna.load_tables(phantom_root)
+    first, second = tables.studies()[:2]
+    shown = viewer.StudyViewer(tables, first, quiz=True)
+    shown.show(second)
+    shown.set_state({"quiz": {"study": first, "on": True, "answers": [2] * 25, "revealed": False}})  # as the browser sends it
+    assert shown.answers.empty
+    shown.set_state({"quiz": {"study": second, "on": True, "answers": [2] + [None] * 24, "revealed": False}})
+    assert shown.answers.row_id.tolist() == [rsna.row_id(second, *rsna.TARGETS[0])]
+
+
 def test_another_study_takes_the_place_of_the_first(phantom_root):
     tables = rsna.load_tables(phantom_root)
     first, second = tables.studies()[:2]
@@ -351,6 +362,14 @@ def test_the_search_finds_studies_by_one_finding_with_all_its_words(picker, phan
     picker.search.value = ""
     assert len(offered(picker)) == 6
     assert picker.viewer.study["id"] == expected[0]  # and the study stays
+
+
+def test_the_list_gives_no_grade_away_while_a_quiz_asks(picker):
+    told = [label for label, _ in picker.list.options]
+    picker.viewer.quiz = {"on": True, "answers": [None] * 25, "revealed": False}
+    assert [label for label, _ in picker.list.options] == [str(study) for study in offered(picker)]
+    picker.viewer.quiz = {"on": True, "answers": [0] * 25, "revealed": True}
+    assert [label for label, _ in picker.list.options] == told
 
 
 def test_a_search_that_keeps_the_study_on_show_reads_nothing_again(picker, monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import ipywidgets
 import pandas as pd
+from IPython.display import HTML
 
 from utils import rsna
 from utils.viewer.widget import StudyViewer
@@ -32,13 +33,17 @@ class StudyPicker(ipywidgets.VBox):
         self.studies = [int(study) for study in (_default(tables, predictions) if studies is None else studies)]
         if not self.studies:
             raise ValueError(f"{tables.root}: no study to show; images belong in train_images/<study>/<series>/")
-        self._findings = findings(tables, self.studies, predictions)
         self.viewer = StudyViewer(tables, self.studies[0], predictions, quiz)
+        self._findings, self._secret = findings(tables, self.studies, predictions), quiz
         self.search = ipywidgets.Text(placeholder="search: severe l4/l5", layout={"width": "210px"})
-        self.list = ipywidgets.Dropdown(options=self._options(self.studies), layout={"width": "270px"})
+        narrow = {"description_width": "initial"}
+        self.list = ipywidgets.Dropdown(
+            description="study", options=self._options(self.studies), layout={"width": "310px"}, style=narrow
+        )
         self.back = ipywidgets.Button(description="‹", tooltip="Previous study", layout={"width": "36px"})
         self.next = ipywidgets.Button(description="›", tooltip="Next study", layout={"width": "36px"})
         self.told = ipywidgets.Label(_count(self.studies))
+        self.viewer.observe(self._hide, "quiz")
         self.search.observe(self._narrow, "value")
         self.list.observe(self._open, "value")
         self.back.on_click(lambda _: self._step(-1))
@@ -49,7 +54,13 @@ class StudyPicker(ipywidgets.VBox):
         """The study on show as one HTML file."""
         return self.viewer.save_html(path)
 
+    def as_html(self) -> HTML:
+        """The study on show inside the notebook, for front ends that show no custom widgets."""
+        return self.viewer.as_html()
+
     def _options(self, studies: list[int]) -> list[tuple[str, int]]:
+        if self._secret:
+            return [(str(study), study) for study in studies]
         counts = self._findings.groupby(["study_id", "grade"]).size().unstack(fill_value=0).reindex(studies, fill_value=0)
         return [(f"{study} · {_summary(row)}", study) for study, row in zip(studies, counts.to_dict("records"))]
 
@@ -62,12 +73,22 @@ class StudyPicker(ipywidgets.VBox):
         found = [study for study in self.studies if study in kept]
         self.told.value = f"{len(found)} of {_count(self.studies)}"
         if found:
-            shown = self.list.value
-            self.list.unobserve(self._open, "value")  # new options choose the first of them, which nobody asked to see
-            self.list.options = self._options(found)
-            self.list.value = shown if shown in found else found[0]
-            self.list.observe(self._open, "value")
-            self._open({"new": self.list.value})
+            self._offer(found)
+
+    def _offer(self, studies: list[int]) -> None:
+        shown = self.list.value
+        self.list.unobserve(self._open, "value")  # new options choose the first of them, which nobody asked to see
+        self.list.options = self._options(studies)
+        self.list.value = shown if shown in studies else studies[0]
+        self.list.observe(self._open, "value")
+        self._open({"new": self.list.value})
+
+    def _hide(self, change: dict) -> None:
+        """While a quiz asks, the list does not say how bad a study is."""
+        secret = bool(change["new"].get("on")) and not change["new"].get("revealed")
+        if secret != self._secret:
+            self._secret = secret
+            self._offer([study for _, study in self.list.options])
 
     def _open(self, change: dict) -> None:
         if change["new"] is None or change["new"] == self.viewer.study["id"]:
@@ -93,7 +114,8 @@ def _summary(counts: dict[str, int]) -> str:
 
 
 def _default(tables: rsna.Tables, predictions: pd.DataFrame | None) -> list[int]:
-    here = tables.studies("train") + tables.studies("test")
+    described = set(tables.series.study_id)
+    here = [study for study in tables.studies("train") + tables.studies("test") if study in described]
     if predictions is None or "row_id" not in predictions:
         return here
     predicted = set(predictions.row_id.str.split("_").str[0].astype("int64"))

@@ -34,8 +34,16 @@ class StudyViewer(anywidget.AnyWidget):
     ):
         self._tables = root if isinstance(root, rsna.Tables) else rsna.load_tables(root)
         self._predictions = predictions
+        self._quiz: dict = {}  # the last that was of the study on show
         self._left: dict[int, tuple[dict, pd.DataFrame]] = {}  # quiz and answers of the studies that were shown before
         super().__init__(**payload(self._tables, study_id, predictions)._asdict(), quiz={"on": quiz})
+
+    @traitlets.validate("quiz")
+    def _of_this_study(self, proposal) -> dict:
+        """An answer given while the next study was being read belongs to the one before: it must not land here."""
+        if proposal.value.get("study", self.study.get("id")) == self.study.get("id"):
+            self._quiz = proposal.value
+        return self._quiz
 
     def show(self, study_id: int) -> None:
         """Another study of the same data and predictions in the same place; what was answered of this one is kept.

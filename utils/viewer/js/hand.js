@@ -82,6 +82,7 @@ class Hand {
 
   begin(xy) {
     const { series, index, measures } = this.pane;
+    if (this.open) measures.splice(measures.indexOf(this.open), 1); // begun and never ended
     this.open = { series, index, ends: [xy, xy] };
     measures.push(this.open);
   }

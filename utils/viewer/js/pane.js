@@ -62,7 +62,7 @@ class Pane {
 
   reset() {
     this.view = { zoom: 1, pan: [0, 0] };
-    this.measures = [];
+    [this.measures, this.hand.open] = [[], null];
     this.setWindow(WINDOWS.Full, false);
   }
 
@@ -84,7 +84,8 @@ class Pane {
     if (other && other !== this.series) this.open(other.id);
     if (!this.slice) return;
     this.scrollTo(point?.series === this.series.id ? point.slice : nearestSlice(this.series.slices, mm));
-    const at = this.toScreen(toPixel(this.slice, mm));
+    if (this.view.zoom === 1 && !this.view.pan.some(Boolean)) return; // all of it is in sight
+    const at = this.toScreen(toPixel(this.slice, mm).map((v, i) => clamp(v, 0, this.slice.size[i] - 1)));
     if (at.some((v, i) => Math.abs(v / this.size[i] - 0.5) > 0.47)) this.move(at.map((v, i) => this.size[i] / 2 - v));
   }
 

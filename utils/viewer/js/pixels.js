@@ -6,6 +6,7 @@ async function decode(jpeg, [width, height]) {
   const bitmap = await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
   const context = surface(width, height).getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
+  bitmap.close();
   const { data } = context.getImageData(0, 0, width, height);
   const grey = new Uint8Array(width * height);
   for (let i = 0; i < grey.length; i++) grey[i] = data[4 * i];

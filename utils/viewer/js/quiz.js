@@ -29,7 +29,8 @@ class Quiz {
   }
 
   get state() {
-    return { on: this.on, revealed: this.revealed, answers: this.cells.map((cell) => cell.answer) };
+    const answers = this.cells.map((cell) => cell.answer);
+    return { study: this.viewer.study.id, on: this.on, revealed: this.revealed, answers };
   }
 
   set({ on = false, revealed = false, answers = [] }) {
@@ -43,8 +44,9 @@ class Quiz {
     this.viewer.update();
   }
 
-  take({ on, revealed, answers }) {
+  take({ study, on, revealed, answers }) {
     const now = this.state;
+    if (study !== undefined && study !== now.study) return; // of the study that was here before
     if (on === now.on && revealed === now.revealed && answers?.every((answer, i) => answer === now.answers[i])) return;
     this.set({ on, revealed, answers });
     this.viewer.update();
@@ -53,12 +55,14 @@ class Quiz {
   toggle() {
     this.change({ on: !this.on });
     if (this.asking) this.next(0);
+    else this.viewer.quizzing.focus(); // the box that had the focus is gone
   }
 
   again() {
     for (const cell of this.cells) cell.answer = null;
     this.change({ revealed: false });
     this.next(0);
+    this.viewer.grid.buttons[this.viewer.selected].focus();
   }
 
   answer(i, grade) {
@@ -106,7 +110,7 @@ class Quiz {
   // -- The box beside the grid; its elements stay the same ones, so that none loses the focus
 
   build() {
-    this.title = make("h4", { "aria-live": "polite" });
+    this.title = make("h4", { "aria-live": "polite", tabindex: -1 });
     this.told = make("p.quiet");
     const give = (i) => () => this.answer(this.viewer.selected, i);
     const choice = ({ name }, i) => make("button", { type: "button", onclick: give(i) }, make("kbd", `${i + 1}`), ` ${name}`);
@@ -136,7 +140,7 @@ class Quiz {
 
   end() {
     this.change({ revealed: true });
-    this.restart.focus();
+    this.title.focus(); // not a button: one Enter too many must not begin anew
   }
 
   result() {

@@ -3,7 +3,7 @@
 const HELP = {
   "Wheel, arrows, Home/End, bar": "scroll through the slices",
   "Click or drag, Shift-arrows": "set the crosshair; the other panes follow",
-  "Right-drag, 1–5, i": "window and level, presets, invert; also , . < >",
+  "Right-drag, 1–5, i": "window and level, presets (in a quiz 1–3 grade), invert; also , . < >",
   "Ctrl-wheel, pinch, + −": "zoom",
   "Shift-drag, middle-drag": "move the picture",
   "Double click, 0": "reset the pane",
@@ -164,6 +164,7 @@ class Viewer {
 
   gradeBy(event, grade) {
     const focused = this.grid.at(event);
+    if (event.repeat || (focused < 0 && !this.quiz.open.length)) return; // a key held down, or one key too many
     this.quiz.answer(focused < 0 ? this.selected : focused, grade);
   }
 
