@@ -399,6 +399,14 @@ def test_with_predictions_it_offers_what_was_predicted_and_finds_mistakes(phanto
     )
 
 
+def test_a_study_that_is_nowhere_is_named_and_the_one_before_stays(picker):
+    first = picker.viewer.study["id"]
+    picker.list.options = [(str(study), study) for study in (first, 999)]
+    picker.list.value = 999
+    assert "999" in picker.told.value
+    assert picker.list.value == picker.viewer.study["id"] == first
+
+
 def test_studies_come_in_the_order_asked_for(phantom_root):
     one, two = rsna.load_tables(phantom_root).studies()[:2]
     assert offered(viewer.StudyPicker(phantom_root, [two, one])) == [two, one]

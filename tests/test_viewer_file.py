@@ -156,6 +156,7 @@ def test_wheel_keys_and_bar_scroll_and_stop_at_the_ends(show):
     for key, expected in [("ArrowUp", 4), ("Home", 1), ("ArrowDown", 2), ("End", 5), ("ArrowLeft", 4), ("ArrowRight", 5)]:
         screen.page.keyboard.press(key)
         assert screen.slice(SAGITTAL_T1) == expected
+        assert view.locator(".spoken").text_content() == f"slice {expected} of 5"
     bar = screen.pane(SAGITTAL_T1).get_by_label("Slice of Sagittal T1")
     bar.fill("1")
     assert screen.slice(SAGITTAL_T1) == 2
@@ -249,6 +250,9 @@ def test_the_corner_tells_place_and_value_under_the_pointer(show):
     place, value = screen.text(SAGITTAL_T2, "tr").split("\n")
     assert place == "L 0.0 · P 20.0 · I 30.0 mm"
     assert int(value) == pytest.approx(500, abs=8)
+    screen.page.mouse.wheel(0, 100)
+    screen.page.wait_for_timeout(100)
+    assert screen.text(SAGITTAL_T2, "tr").startswith("L 4.0 · P 20.0 · I 30.0")  # the hand rests, the slice is another
 
 
 def test_planes_are_drawn_where_they_cut_and_can_be_hidden(show):

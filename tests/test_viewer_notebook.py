@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 LAB = importlib.util.find_spec("jupyterlab") is not None
 SERVER = {
     True: ["jupyterlab", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"],
-    False: ["notebook", "--NotebookApp.token=", "--NotebookApp.iopub_data_rate_limit=1e9"],
+    False: ["notebook", "--NotebookApp.token="],
 }[LAB]
 READY = {
     True: "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
@@ -161,12 +161,14 @@ def test_a_reader_steps_through_the_viewer_of_notebook_1(browser, url, home):
     screen.button("Reveal").click()
     assert screen.inside.locator(".scores tbody tr").first.inner_text().startswith("You")
 
-    # Another study in its place; then back by the search.
+    # Another study in its place, shown as the one before was; then back by the search.
+    screen.button("Planes").click()
     page.get_by_title("Next study").first.click()
     other = tables.studies()[1]
     wait_for(lambda: screen.inside.locator("strong").inner_text() == f"Study {other}", "the next study")
     screen.wait()
     assert screen.inside.get_by_role("group", name="Quiz").is_visible()  # still a quiz, with new questions
+    assert screen.button("Planes").get_attribute("aria-pressed") == "false"
     page.get_by_placeholder("search: severe l4/l5").first.fill(str(study))
     wait_for(lambda: screen.inside.locator("strong").inner_text() == f"Study {study}", "the study searched for")
 

@@ -96,6 +96,9 @@ class StudyPicker(ipywidgets.VBox):
         said, self.told.value = self.told.value, "reading …"
         try:
             self.viewer.show(change["new"])
+        except ValueError as fault:
+            said = str(fault)
+            self.list.value = self.viewer.study["id"]
         finally:
             self.told.value = said
 

@@ -1,8 +1,8 @@
 // The 5 × 5 grid: levels down, conditions across; a cell shows its grade, the prediction's bars, right or wrong.
 
 class Grid {
-  constructor(viewer) {
-    Object.assign(this, { viewer, cells: viewer.cells, study: viewer.study, filter: FILTERS[0] });
+  constructor(viewer, filter = FILTERS[0]) {
+    Object.assign(this, { viewer, cells: viewer.cells, study: viewer.study, filter });
     const rows = this.study.levels.length; // cells are stored column by column, and read row by row
     this.reading = [...this.cells.keys()].sort((a, b) => (a % rows) - (b % rows) || a - b);
     this.buttons = this.cells.map((_, i) => this.cellButton(i));

@@ -8,7 +8,7 @@ class Hand {
     Object.assign(this, { pane, viewer: pane.viewer, pointers: new Map() });
     const on = (name, act) => pane.box.addEventListener(name, (event) => pane.slice && act(event), { passive: false });
     on("pointerdown", (e) => this.press(e));
-    on("pointermove", (e) => (this.pointers.has(e.pointerId) ? this.drag(e) : this.hover(e)));
+    on("pointermove", (e) => (this.pointers.has(e.pointerId) ? this.drag(e) : this.hover(this.at(e))));
     for (const name of ["pointerup", "pointercancel"]) on(name, (e) => this.release(e));
     on("pointerleave", () => this.hover());
     on("wheel", (e) => this.wheel(e));
@@ -52,7 +52,7 @@ class Hand {
     else if (this.action === "window") this.changeWindow(by[0] / 300, by[1] / 300);
     else if (this.action === "measure") this.stretch(this.pane.fromScreen(now));
     else this.viewer.point(this.pane, this.pane.fromScreen(now));
-    this.hover(event);
+    this.hover(now);
   }
 
   release(event) {
@@ -159,11 +159,11 @@ class Hand {
   }
 
   // What lies under the pointer: its place and value in the corner, and the name of a marker close by.
-  hover(event) {
+  hover(at) {
     const { texts, slice, series, marks } = this.pane;
+    this.resting = at;
     [texts.tr.textContent, texts.tip.hidden] = ["", true];
-    if (!event) return;
-    const at = this.at(event);
+    if (!at || !slice) return;
     const [x, y] = this.pane.fromScreen(at).map(Math.round);
     if (x < 0 || y < 0 || x >= slice.size[0] || y >= slice.size[1]) return;
     const [low, high] = series.range;

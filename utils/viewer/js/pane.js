@@ -6,10 +6,10 @@ const WINDOWS = { Full: [0, 1], Brighter: [0, 0.6], Contrast: [0.12, 0.7], Dark:
 class Pane {
   constructor(viewer, kind, colour) {
     Object.assign(this, { viewer, kind, colour, index: 0, marks: [], measures: [], buffer: surface(1, 1), rate: 8 });
-    const names = ["tl", "tr", "bl", "br", "left", "right", "top", "bottom", "message", "measured", "tip"];
+    const names = ["tl", "tr", "bl", "br", "left", "right", "top", "bottom", "message", "measured", "tip", "spoken"];
     this.texts = Object.fromEntries(names.map((name) => [name, make(`div.text.${name}`)]));
     this.texts.tip.hidden = true;
-    this.texts.measured.setAttribute("role", "status");
+    for (const name of ["measured", "spoken"]) this.texts[name].setAttribute("role", "status");
     [this.canvas, this.over] = [make("canvas"), make("canvas")]; // picture and overlay: lines move without drawing the picture anew
     this.size = [1, 1];
     const spoken = { tabindex: 0, role: "application", "aria-label": `${kind}: arrow keys change the slice, 1 to 5 the window` };
@@ -74,7 +74,9 @@ class Pane {
   scrollTo(index) {
     const last = +this.bar.max;
     this.bar.value = this.index = clamp(index, 0, last);
-    this.bar.setAttribute("aria-valuetext", `slice ${this.index + 1} of ${last + 1}`);
+    const words = `slice ${this.index + 1} of ${last + 1}`;
+    this.bar.setAttribute("aria-valuetext", words);
+    if (!this.playing && this.viewer.active === this) this.texts.spoken.textContent = words; // for who cannot see it
     this.viewer.refresh(this);
   }
 

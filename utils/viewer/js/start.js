@@ -1,9 +1,9 @@
 // Ways in: the widget's (render) and the HTML file's (mountAll).
 
 // Into a shadow root, so that the notebook's style does not reach the viewer, nor the viewer's the notebook.
-function mount(host, study, images, quiz, save) {
+function mount(host, study, images, quiz, save, before) {
   const root = host.shadowRoot ?? host.attachShadow({ mode: "open" });
-  const viewer = new Viewer(root, study, images, quiz, save);
+  const viewer = new Viewer(root, study, images, quiz, save, before);
   const sheet = new CSSStyleSheet(); // a content security policy that forbids <style> allows this
   sheet.replaceSync(STYLE);
   root.adoptedStyleSheets = [sheet];
@@ -33,7 +33,7 @@ function render({ model, el }) {
     viewer?.close();
     const { buffer, byteOffset, byteLength } = model.get("images"); // a DataView
     const images = new Uint8Array(buffer, byteOffset, byteLength);
-    viewer = mount(host, structuredClone(model.get("study")), images, model.get("quiz"), save);
+    viewer = mount(host, structuredClone(model.get("study")), images, model.get("quiz"), save, viewer);
   };
   const follow = () => viewer.quiz.take(model.get("quiz")); // another view of this widget, or Python, has changed it
   open();

@@ -21,8 +21,9 @@ const TOGGLES = {
 };
 
 class Viewer {
-  constructor(root, study, images, quiz, save) {
-    const show = { labels: true, planes: true, blocks: false, measure: false };
+  // before: the viewer of the study that was here; what it showed, this one shows too.
+  constructor(root, study, images, quiz, save, before) {
+    const show = before?.show ?? { labels: true, planes: true, blocks: false, measure: false };
     Object.assign(this, { root, study, images, show, crosshair: null, panes: [], marks: new Map() });
     const { levels, conditions, grades } = study;
     const question = (i) => [conditions[Math.floor(i / levels.length)], levels[i % levels.length], grades];
@@ -30,11 +31,11 @@ class Viewer {
     this.selected = [levels.indexOf("L4/L5"), ...this.cells.keys()].find((i) => this.cells[i].place) ?? 0; // most is found there
     this.quiz = new Quiz(this, quiz, save);
     this.panes = study.kinds.map((kind, i) => new Pane(this, kind, PLANE_COLOURS[i]));
-    this.grid = new Grid(this);
+    this.grid = new Grid(this, before?.grid.filter);
     this.detail = make("div.detail", { "aria-live": "polite" });
     const below = make("div.below", this.grid.element, make("div", this.quiz.element, this.detail, this.help()));
     const parts = [this.toolbar(), make("div.panes", ...this.panes.map((p) => p.element)), below];
-    this.element = make("div.viewer", { onkeydown: (e) => this.key(e) }, ...parts);
+    this.element = make("div.viewer", { tabindex: -1, onkeydown: (e) => this.key(e) }, ...parts); // Safari focuses no button
     this.activate(this.panes[0]);
     this.update();
     this.select(this.selected);
@@ -48,7 +49,7 @@ class Viewer {
     slice.loading ??= decode(this.images.subarray(...slice.bytes), slice.size).then((grey) => {
       slice.grey = grey;
       this.refresh();
-    });
+    }, console.error); // one slice that cannot be decoded does not keep the others
     return slice.loading;
   }
 
@@ -73,7 +74,8 @@ class Viewer {
     this.frame = undefined;
     for (const pane of panes) pane.draw();
     for (const pane of panes) writeCorners(pane);
-    if (alone) this.refresh();
+    if (alone) return this.refresh();
+    for (const { hand } of panes) if (hand.resting) hand.hover(hand.resting); // what lies under it has changed
   }
 
   close() {
