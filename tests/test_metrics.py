@@ -106,17 +106,6 @@ def test_smoothing_keeps_an_unseen_grade_possible():
     assert metrics.prior(truth, smoothing=1).loc[(CANAL, "L1/L2"), "normal_mild"] > 0.05
 
 
-def test_reliability_counts_every_probability_once():
-    table = metrics.reliability(TRUTH, ANSWER, bins=4)
-    assert table["count"].sum() == 3 * len(TRUTH)
-    assert (table["count"] * table.observed).sum() == pytest.approx(len(TRUTH))  # one grade of three is true
-
-
-def test_surest_mistakes_lead_with_the_least_probable_truth():
-    first = metrics.surest_mistakes(TRUTH, ANSWER, 1).iloc[0]
-    assert (first.study_id, first.truth, first.said, first.p_true) == (2, "Moderate", "Normal/Mild", 0.25)
-
-
 @pytest.fixture(scope="module")
 def real(real_root):
     return rsna.load_tables(real_root).labels

@@ -22,15 +22,39 @@ def test_the_graders_loss_is_the_competitions_score(seed):
     p = inference.softmax(logits.numpy()).reshape(-1, 3)
     answer = pd.DataFrame(p, columns=GRADE_COLUMNS).assign(row_id=[rsna.row_id(*row[:3]) for row in rows])
     score = metrics.rsna_score(truth, answer).total
-    assert losses.metric_loss(logits, torch.from_numpy(grades)).item() == pytest.approx(score, abs=1e-5)
+    assert losses.mean_of(losses.metric_terms(logits, torch.from_numpy(grades))).item() == pytest.approx(score, abs=1e-5)
 
 
 def test_the_loss_of_a_batch_without_labels_is_zero_and_has_a_gradient():
     logits = torch.zeros(2, 25, 3, requires_grad=True)
-    loss = losses.metric_loss(logits, torch.full((2, 25), -1))
+    loss = losses.mean_of(losses.metric_terms(logits, torch.full((2, 25), -1)))
     loss.backward()
     assert loss.item() == 0
     assert torch.isfinite(logits.grad).all()
+
+
+def test_a_set_has_one_loss_however_it_is_dealt_out():
+    """Also to processes: each divides by the weights of all of them, and their gradients are summed."""
+    grades = torch.from_numpy(np.random.default_rng(0).choice([-1, 0, 1, 2], (6, 25)))
+    logits = torch.randn(6, 25, 3, requires_grad=True)
+    whole = losses.metric_terms(logits, grades)
+    losses.mean_of(whole).backward()
+    expected, logits.grad = logits.grad.clone(), None
+    weights = whole.detach().sum(0)[1]
+    parts = [losses.mean_of(losses.metric_terms(logits[k], grades[k]), weights) for k in (slice(0, 1), slice(1, 6))]
+    sum(parts).backward()
+    assert sum(parts).item() == pytest.approx(losses.mean_of(whole).item(), rel=1e-6)
+    assert torch.allclose(logits.grad, expected, atol=1e-7)
+
+
+def test_a_study_is_judged_alike_in_a_batch_of_one_and_of_many():
+    torch.manual_seed(0)
+    grader, locator = models.Grader(TINY).train(), models.Locator(TINY).train()  # in training too: no averages over a batch
+    crops, exists = torch.rand(3, 30, 3, 32, 32), torch.ones(3, 30, dtype=torch.bool)
+    x = torch.rand(3, 2, 64, 64)
+    with torch.inference_mode():
+        assert torch.allclose(grader(crops, exists)[:1], grader(crops[:1], exists[:1]), atol=1e-5)
+        assert torch.allclose(locator(x, x, x)[0][:1], locator(x[:1], x[:1], x[:1])[0], atol=1e-5)
 
 
 def test_one_softmax_runs_over_all_cells_of_all_slices():
@@ -39,10 +63,11 @@ def test_one_softmax_runs_over_all_cells_of_all_slices():
 
 
 def test_the_heat_map_loss_is_least_where_the_heat_is():
-    heat = torch.zeros(1, 2, 1, 4, 4)
+    heat = torch.zeros(1, 2, 2, 4, 4)  # of the second point there is none
     heat[0, 1, 0, 2, 3] = 1.0
-    right, wrong = heat * 10, heat.roll(1, 3) * 10
-    assert losses._heat_loss(right, heat) < 0.01 < losses._heat_loss(wrong, heat)
+    right, wrong = (losses._heat_terms(logits * 10, heat)[0] for logits in (heat, heat.roll(1, 3)))
+    assert right[0] < 0.01 < wrong[0]
+    assert right[1] == wrong[1] == 1
 
 
 def test_levels_are_chosen_head_to_foot_at_plausible_distances():
@@ -75,6 +100,27 @@ def test_exchanging_left_and_right_views_exchanges_left_and_right_answers():
     assert torch.allclose(here, there[:, other], atol=1e-5)
 
 
+def test_both_models_run_in_16_bits_on_any_cpu():
+    torch.manual_seed(0)
+    grader, locator = models.Grader(TINY).eval(), models.Locator(TINY).eval()
+    crops, exists, x = torch.rand(2, 30, 3, 32, 32), torch.ones(2, 30, dtype=torch.bool), torch.rand(2, 2, 64, 64)
+    with torch.inference_mode():
+        full = grader(crops, exists), locator(x, x, x)[0]
+        with torch.autocast("cpu", torch.bfloat16):
+            half = grader(crops, exists), locator(x, x, x)[0]
+    for a, b in zip(full, half):
+        assert (a - b.float()).abs().mean() < 0.05
+
+
+def test_features_are_told_apart_by_what_they_differ_in():
+    """Worked by hand: two views of one slice and feature, 10.0 and 10.2, lie one spread either side of their mean; a second
+    study has its own mean, and a view that does not exist counts for nothing."""
+    seen = torch.tensor([[[10.0]], [[10.2]], [[-3.0]], [[-1.0]]])
+    exists = torch.tensor([[True, True, False], [True, False, True]])
+    assert models.within_study(seen, exists).flatten().tolist() == pytest.approx([-1, 1, -1, 1], abs=1e-3)
+    assert torch.equal(models.within_study(seen[:1], torch.tensor([[True]])), torch.zeros(1, 1, 1))
+
+
 def test_torchvision_backbones_fit_in():
     preset = Preset("test", backbone="mobilenet_v3_small", crop_px=64, features=24)
     assert models.backbone(preset)(torch.rand(3, 1, 64, 64)).shape == (3, 24)
@@ -95,5 +141,5 @@ def test_weights_that_cannot_be_downloaded_are_said_to_be_missing(monkeypatch, c
 
 
 def test_an_unknown_preset_names_those_there_are():
-    with pytest.raises(KeyError, match="there are demo, smoke, t4, l4, a100"):
+    with pytest.raises(KeyError, match="there are demo, smoke, cpu_long, t4, l4, a100"):
         get_preset("big")

@@ -8,18 +8,23 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from utils import batches, training
+from utils import loop, training
+from utils.batches import GraderData, Jitter
+from utils.checkpoints import Checkpoints, Folder
+from utils.losses import grader_terms
+from utils.models import Grader
 from utils.presets import Preset
 
 TINY = Preset(
     "test", folds=2, locator_px=64, locator_width=4, locator_epochs=2, locator_slices=2,
-    crop_px=32, slices=1, features=32, grader_epochs=2, batch=2,
+    crop_px=32, slices=1, features=32, grader_epochs=2, batch=2, ema=0.9, mixup=0.2,
 )  # fmt: skip
 
 
@@ -64,21 +69,51 @@ def test_the_real_kill_too(store, run, tmp_path):
     shutil.rmtree(folder / "fold0" / "grader")
     code = "from tests.test_training import *; training.fit(sys.argv[1], sys.argv[2], TINY)"
     process = subprocess.Popen([sys.executable, "-c", code, str(store), str(folder)], stderr=subprocess.DEVNULL)
-    checkpoint = folder / "fold0" / "grader" / "checkpoint.pt"
-    while not checkpoint.exists() and process.poll() is None:
+    grader = Folder(folder / "fold0" / "grader")
+    while not list(grader.path.glob("epoch-*.pt")) and process.poll() is None:
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    state = torch.load(checkpoint, weights_only=True)
-    assert len(state["history"]) >= 1
+    assert len(Checkpoints(grader).newest()["history"]) >= 1
     assert training.fit(store, folder, TINY)
-    history = pd.read_csv(folder / "fold0" / "grader" / "history.csv")
-    assert history.epoch.tolist() == [1, 2]
+    assert pd.read_csv(grader.path / "history.csv").epoch.tolist() == [1, 2]
+    assert digest(folder) == digest(run)
+
+
+def test_a_new_machine_goes_on_from_the_second_place(store, run, tmp_path):
+    with pytest.raises(Killed):
+        training.fit(store, tmp_path / "first", TINY, report=kill_after("grader", 1), copies=tmp_path / "drive")
+    assert training.fit(store, tmp_path / "second", TINY, copies=tmp_path / "drive")
+    first, second = (pd.read_csv(tmp_path / name / "fold0" / "locator" / "history.csv") for name in ("first", "second"))
+    assert second.seconds.tolist() == first.seconds.tolist()  # not trained again
+    assert digest(tmp_path / "second") == digest(run)
+    assert digest(tmp_path / "drive") == digest(run)
+
+
+def test_a_damaged_checkpoint_costs_one_epoch_and_nothing_else(store, run, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(Killed):
+        training.fit(store, folder, TINY, report=kill_after("grader", 2))
+    max((folder / "fold0" / "grader").glob("epoch-*.pt")).write_bytes(b"damaged")
+    assert training.fit(store, folder, TINY)
+    assert digest(folder) == digest(run)
+
+
+# --- time ----------------------------------------------------------------------------------------------------------
 
 
 def test_time_budget_ends_with_everything_saved(store, tmp_path):
     assert training.fit(store, tmp_path / "run", TINY, time_budget=0) is False
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_no_epoch_is_begun_that_would_not_end_in_time(store, tmp_path):
+    long, path = replace(TINY, locator_epochs=50), tmp_path / "run" / "fold0" / "locator" / "history.csv"
+    with pytest.raises(Killed):
+        training.fit(store, tmp_path / "run", long, report=kill_after("locator", 1))
+    seconds = pd.read_csv(path).seconds[0]
+    assert training.fit(store, tmp_path / "run", long, time_budget=seconds * 0.5 / 60) is False
+    assert len(pd.read_csv(path)) == 1
 
 
 def test_other_settings_never_continue_an_old_run(store, run):
@@ -106,33 +141,136 @@ def test_without_a_store_it_says_which_notebook_makes_it(tmp_path):
         training.fit(tmp_path, tmp_path / "run", TINY)
 
 
-def test_draws_depend_on_seed_epoch_and_study_only(store):
-    ids = pd.read_csv(store / "folds.csv").study_id.tolist()
-    a, b = batches.LocatorData(store, ids, TINY), batches.LocatorData(store, ids, TINY)
-    [b[k] for k in range(3)]  # what was drawn before does not matter
-    assert torch.equal(a[3]["canal_x"], b[3]["canal_x"])
-    b.epoch.fill_(1)
-    assert not torch.equal(a[3]["canal_x"], b[3]["canal_x"])
+def test_every_epoch_is_in_tensorboard_and_history(store, run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for model in ("locator", "grader"):
+        events = EventAccumulator(str(run / "fold0" / model / "tensorboard")).Reload()
+        history = pd.read_csv(run / "fold0" / model / "history.csv")
+        assert [e.step for e in events.Scalars("loss")] == history.epoch.tolist() == [1, 2]
+        assert [e.value for e in events.Scalars("held_out")] == pytest.approx(history.held_out.tolist(), rel=1e-5)
 
 
-def test_heat_maps_follow_the_point_through_every_augmentation(store):
+# --- several processes, several folds, several steps -----------------------------------------------------------------
+
+SEVERAL = """
+from tests.test_training import *
+training.fit(sys.argv[1], sys.argv[2], replace(TINY, batch=4))
+"""
+
+
+def in_processes(count, store, folder, script):
+    script.write_text(SEVERAL)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
+    launch += ["--dynamo_backend", "no", "--num_processes", str(count), "--main_process_port", "0"]
+    environment = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, str(script), str(store), str(folder)], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_processes_train_as_one_with_the_same_global_batch(store, tmp_path):
+    """Three studies are held out: an odd number, so that one process is given one twice, which must not count twice."""
+    three = shutil.copytree(store, tmp_path / "store", ignore=shutil.ignore_patterns("windows"))
+    folds = pd.read_csv(store / "folds.csv").sort_values("study_id")
+    folds.assign(fold=[0] * 3 + [1] * (len(folds) - 3)).to_csv(three / "folds.csv", index=False)
+    for count in (1, 2):
+        in_processes(count, three, tmp_path / f"of {count}", tmp_path / "several.py")
+    for model in ("locator", "grader"):
+        one, two = (pd.read_csv(tmp_path / f"of {count}" / "fold0" / model / "history.csv") for count in (1, 2))
+        for column in ("loss", "held_out"):
+            assert two[column].to_numpy() == pytest.approx(one[column].to_numpy(), rel=2e-4)
+    one, two = (pd.read_csv(tmp_path / f"of {count}" / "oof.csv") for count in (1, 2))
+    assert len(one) == 75
+    assert sorted(two.row_id) == sorted(one.row_id)  # each held-out study once
+
+
+def test_the_average_keeps_what_is_not_to_be_averaged(store, tmp_path):
+    """The grader's tables of which view belongs to which target are buffers, and no weights."""
+    with pytest.raises(Killed):
+        training.fit(store, tmp_path / "run", TINY, report=kill_after("locator", 2))
+    preset = replace(TINY, batch=1, grader_epochs=4, ema=1.0)
     ids = pd.read_csv(store / "folds.csv").study_id.tolist()
-    data = batches.LocatorData(store, ids, replace(TINY, locator_px=144))
+    data = GraderData(store, ids, preset, Jitter()), GraderData(store, ids, preset, None)
+    [one.cut_all() for one in data]
+    task = loop.Task(Folder(tmp_path / "grader"), Grader(preset), *data, partial(grader_terms, preset=preset), 4, 1e-3)
+    under_way = loop.Training(task, preset, loop.start(preset), loop.Limits())
     for epoch in range(3):
-        data.epoch.fill_(epoch)
-        item = data[0]
-        heat = item["canal_heat"].sum(0)
-        assert heat.sum((1, 2)).numpy() == pytest.approx(np.ones(5), abs=1e-4)
-        rows = (heat.sum(2) * torch.arange(heat.shape[1])).sum(1)
-        assert (rows.diff() > 0).all(), "levels run head to foot"
+        under_way.epoch(epoch)
+    for (name, kept), (_, averaged) in zip(task.model.named_buffers(), under_way.average.module.named_buffers()):
+        assert torch.equal(kept, averaged), name
+    weights = zip(task.model.parameters(), under_way.average.module.parameters())
+    assert not all(torch.equal(kept, averaged) for kept, averaged in weights)
 
 
-def test_precision_is_what_the_device_does_natively():
-    assert training.precision() == ("no" if not torch.cuda.is_available() else training.precision())
+def test_a_run_begun_without_a_scaler_goes_on_with_one(store, tmp_path, monkeypatch):
+    with pytest.raises(Killed):
+        training.fit(store, tmp_path / "run", TINY, report=kill_after("locator", 1))
+    parts = loop.Training.parts.fget
+    monkeypatch.setattr(loop.Training, "parts", property(lambda self: parts(self) | {"scaler": torch.amp.GradScaler("cpu")}))
+    with pytest.raises(Killed):
+        training.fit(store, tmp_path / "run", TINY, report=kill_after("locator", 2))
+
+
+def test_one_study_is_trained_on_and_held_out_at_once(store, tmp_path):
+    """Images of only some studies are fine, even of one; what it says is then worth nothing, but every cell runs."""
+    few = shutil.copytree(store, tmp_path / "store", ignore=shutil.ignore_patterns("windows"))
+    pd.read_csv(store / "folds.csv").iloc[:1].assign(fold=1).to_csv(few / "folds.csv", index=False)
+    assert training.fit(few, tmp_path / "run", replace(TINY, locator_epochs=1, grader_epochs=1))
+
+
+def test_a_point_that_is_not_found_is_an_error_and_not_left_out(store, run, monkeypatch):
+    monkeypatch.setattr(training, "locate", lambda *_: (np.full((25, 3), np.nan), np.zeros(25)))
+    study = pd.read_csv(store / "folds.csv").study_id[0]
+    points = training.measure_locator(None, store, [study], TINY)
+    assert len(points) > 15
+    assert np.isinf(points.error_mm).all()
+    assert training.measured_jitter(points).mm == (2.0, 2.0, 2.0)
+
+
+def test_folds_trained_apart_make_one_run(store, tmp_path):
+    both = replace(TINY, train_folds=(0, 1), locator_epochs=1, grader_epochs=1)
+    assert training.fit(store, tmp_path / "run", both, fold=1) is False  # the other is not there yet
+    assert training.fit(store, tmp_path / "run", both, fold=0)
+    oof = pd.read_csv(tmp_path / "run" / "oof.csv")
+    assert len(oof) == 25 * len(pd.read_csv(store / "folds.csv"))
+    assert not oof.row_id.duplicated().any()
+
+
+def test_gradients_of_several_steps_can_make_one_update(store, tmp_path):
+    updates = {}
+    for accumulate in (1, 2):
+        preset = replace(TINY, locator_epochs=2, batch=1, accumulate=accumulate)
+        with pytest.raises(Killed):
+            training.fit(store, tmp_path / f"{accumulate}", preset, report=kill_after("locator", 1))
+        state = Checkpoints(Folder(tmp_path / f"{accumulate}" / "fold0" / "locator")).newest()
+        updates[accumulate] = int(state["average"]["n_averaged"])
+    assert updates[2] == -(-updates[1] // 2)
+
+
+def test_in_the_second_of_two_steps_the_encoder_rests(store, tmp_path):
+    folder, two_step, states = tmp_path / "run", replace(TINY, plain_epochs=1, locator_epochs=1), []
+    for epochs in (1, 2):
+        with pytest.raises(Killed):
+            training.fit(store, folder, two_step, report=kill_after("grader", epochs))
+        states.append(Checkpoints(Folder(folder / "fold0" / "grader")).newest()["model"])
+    changed = {name.split(".")[0] for name in states[0] if not torch.equal(*(state[name] for state in states))}
+    assert "encoder" not in changed
+    assert {"along", "attention", "across", "heads"} <= changed
+
+
+# --- the small parts -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("cuda", "native", "chosen"), [(False, False, "no"), (True, False, "fp16"), (True, True, "bf16")])
+def test_precision_is_what_the_device_does_natively(monkeypatch, cuda, native, chosen):
+    """A T4 says it supports bf16, because it counts what it emulates."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    assert loop.precision() == chosen
 
 
 def test_learning_rate_warms_up_and_comes_down():
-    factors = [training.warm_up_and_cosine(step, 100) for step in range(100)]
+    factors = [loop.warm_up_and_cosine(step, 100) for step in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert max(factors) == pytest.approx(1.0)
     assert factors[-1] < 0.03

@@ -1,148 +1,269 @@
-"""What the models learn from: windows with heat maps for the locator, jittered crops with grades for the grader."""
+"""What the models learn from: windows and points for the locator, crops and grades for the grader.
+
+Windows are cut once, somewhat too large, and kept as one file per study, so that a training step never waits for them.
+What is drawn at random for each (a move, a look) goes with it and is carried out on the device, by utils.augment.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
+from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm.auto import tqdm
 
-from utils.models import STRIDE
-from utils.prepare import load_study
+from utils.augment import PLAIN, draw_look, draw_move, stay
+from utils.geometry import Slice
+from utils.prepare import PreparedStudy, StoreError, load_study
 from utils.presets import Preset
-from utils.rsna import AXIAL_T2, GRADES, LEVELS, SAGITTAL_T1, SAGITTAL_T2, TARGETS
+from utils.rsna import AXIAL_T2, CANAL, GRADES, LEVELS, SAGITTAL_T1, SAGITTAL_T2, TARGETS, mirror
 from utils.views import (
+    LOCAL_MM,
+    MARGIN,
     SIDES,
-    Jitter,
+    TARGET_FAMILY,
+    TARGET_LEVEL,
+    VIEW_SERIES,
+    VIEW_TARGET,
+    VIEWS,
     foramen_windows,
     grader_views,
     point_table,
-    recess_window,
+    recess_windows,
     sagittal_windows,
-    stack_pixels,
+    with_margin,
 )
+
+VERSION = 1  # raise when the same store gives other windows
+FORAMEN_SLICES, RECESS_SLICES = 8, 5  # kept for each side and level, and for each level
 
 
 class Studies(Dataset):
-    """Studies of a store; every draw of chance comes from (seed, epoch, index), so that a resumed run sees the same."""
+    """Studies of a store, cut into windows. Chance comes from (seed, epoch, study) alone: a resumed run sees the same.
 
-    def __init__(self, prepared: Path, studies: list[int], preset: Preset):
-        self.prepared, self.studies, self.preset = Path(prepared), list(studies), preset
+    chance  False: nothing is drawn, every window is as it will be in use (for studies held out)
+    """
+
+    name: str
+    settings: tuple[str, ...]  # of the preset, those that change the windows
+
+    def __init__(self, prepared: str | Path, studies: list[int], preset: Preset, chance: bool = True):
+        self.prepared, self.studies, self.preset, self.chance = Path(prepared), list(studies), preset, chance
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # shared with loader workers that stay alive
+        words = [str(getattr(preset, setting)) for setting in self.settings]
+        self.folder = self.prepared / "windows" / "-".join([self.name, str(VERSION), *words])
 
     def __len__(self) -> int:
         return len(self.studies)
 
-    def load(self, index: int):
-        """The index-th study of this epoch's order, and its source of chance."""
+    def cut(self, study: PreparedStudy) -> dict[str, np.ndarray]:
+        """All that any epoch may show of a study."""
+        raise NotImplementedError
+
+    def item(self, cut: dict[str, np.ndarray], study_id: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """What one epoch shows of it."""
+        raise NotImplementedError
+
+    def cut_all(self, jobs: int = 1) -> None:
+        """Cut the studies that have not been; goes on where it was interrupted."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        todo = [study for study in self.studies if not self.path(study).is_file()]
+        if todo:
+            self._check_disk(todo)  # which cuts the first
+        work = Parallel(jobs, return_as="generator")(delayed(self._cut_one)(study) for study in todo[1:])
+        for _ in tqdm(work, total=len(todo[1:]), desc=f"cutting windows for the {self.name}", unit="study", disable=not todo):
+            pass
+
+    def _check_disk(self, todo: list[int]) -> None:
+        """All windows are as large as the first study's, near enough. Raises StoreError where they would not fit."""
+        self._cut_one(todo[0])
+        need, free = self.path(todo[0]).stat().st_size * (len(todo) - 1), shutil.disk_usage(self.folder).free
+        if need > 0.95 * free:
+            raise StoreError(
+                f"{self.folder}: the windows of {len(todo)} studies need {need / 1e9:.1f} GB and {free / 1e9:.1f} are free; "
+                "free some space, or use a preset with smaller crops"
+            )
+
+    def path(self, study_id: int) -> Path:
+        return self.folder / f"{study_id}.safetensors"
+
+    def _cut_one(self, study_id: int) -> None:
+        partial = self.folder / f".{study_id}-{os.getpid()}"
+        save_file(self.cut(load_study(self.prepared, study_id)), partial)
+        partial.replace(self.path(study_id))
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
         seed = [self.preset.seed, int(self.epoch)]
-        index = int(np.random.default_rng(seed).permutation(len(self))[index])
-        return load_study(self.prepared, self.studies[index]), np.random.default_rng([*seed, index])
+        if self.chance:  # every epoch has its own order
+            index = int(np.random.default_rng(seed).permutation(len(self))[index])
+        study_id = self.studies[index]
+        rng = np.random.default_rng([*seed, study_id])
+        item = self.item(load_file(self.path(study_id)), study_id, rng)
+        return {name: torch.as_tensor(value) for name, value in item.items()} | {"seed": torch.tensor(rng.integers(2**31))}
+
+    def look(self, rng: np.random.Generator) -> np.ndarray:
+        return draw_look(rng) if self.chance else np.array(PLAIN, np.float32)
+
+
+# --- the locator ----------------------------------------------------------------------------------------------------
 
 
 class LocatorData(Studies):
-    """Per study: slices to search, moved, zoomed and disturbed at random, and where the points are in them as heat maps.
+    """Per study the locator's three kinds of searches: canal (1 search for 5 points) on whole sagittal slices, foramen
+    (10 for 1 each, left levels first) and recess (5 for 2, left and right), on slices beside or through the canal point. An
+    epoch shows half of foramina and recesses. Each kind gives n searches, of N slices, for C points:
 
-    canal_x (N, px, px), canal_heat (N, 5, h, w); foramen_x (10, n, px/2, px/2), foramen_heat (10, n, h/2, w/2), left
-    levels first; recess_x (5, px/2, px/2), recess_heat (5, 2, h/2, w/2). All zero where something is missing.
+    x (n, N, P, P) uint8, at (n, N, C, 3): px from the window's middle, and mm from the slice, nan where there is no point;
+    move (n, 2, 3) and look (n, 4). Their names begin with the kind: canal_x, canal_at …
     """
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        study, rng = self.load(index)
-        points = point_table(study.points)
-        item = self._canal(study, points[:5], rng) | self._foramina(study, points, rng) | self._recesses(study, points, rng)
-        return {name: torch.from_numpy(array) for name, array in item.items()}
+    name, settings = "locator", ("locator_px", "locator_mm")
 
-    def _canal(self, study, sought: np.ndarray, rng) -> dict[str, np.ndarray]:
-        """Slices of Sagittal T2, or of T1, on which the canal runs in the same place: one net that reads both."""
-        p, cells = self.preset, self.preset.locator_px // STRIDE
-        x, heat = _zeros(p.locator_slices, p.locator_px, p.locator_px), _zeros(p.locator_slices, 5, cells, cells)
-        parts = [study.of(name) for name in ((SAGITTAL_T1, SAGITTAL_T2) if rng.random() < 0.3 else (SAGITTAL_T2, SAGITTAL_T1))]
-        parts = parts[0] or parts[1]
-        if not parts:
-            return {"canal_x": x, "canal_heat": heat}
-        series = max(parts, key=len)
-        there = [series.nearest_slice(mm) for mm in sought if np.isfinite(mm).all()]
-        chosen = _some(len(series), there, p.locator_slices, rng)
-        windows = sagittal_windows(series, p, rng.uniform(-30, 30, 2), np.exp(rng.normal(0, 0.08)), chosen)
-        heat = np.stack([heat_map(windows, mm, cells) for mm in sought], 1)
-        return {"canal_x": disturb(stack_pixels(windows), rng), "canal_heat": heat}
+    def cut(self, study: PreparedStudy) -> dict[str, np.ndarray]:
+        points, px, p = point_table(study.points), self.preset.locator_px // 2, self.preset
+        kinds = {"foramen": [], "recess": []}
+        for name, description in CANAL_ON.items():
+            parts = study.of(description)
+            windows = sagittal_windows(max(parts, key=len), p, MARGIN) if parts else []
+            kinds[name] = [packed(windows, points[:5], p.locator_px, max(1, len(windows)))]
+        for target in FORAMINA:
+            side, canal = TARGETS[target][0].split()[0], points[TARGET_LEVEL[target]]
+            windows = foramen_windows(study.of(SAGITTAL_T1), canal, side, p, MARGIN)
+            kinds["foramen"].append(packed(windows, points[[target]], px, FORAMEN_SLICES))
+        for level, both in enumerate(RECESSES):
+            windows = recess_windows(study.of(AXIAL_T2), points[level], p, MARGIN, beside=RECESS_SLICES // 2)
+            kinds["recess"].append(packed(windows, points[both], px, RECESS_SLICES))
+        return {f"{kind}_{part}": np.stack(arrays) for kind, s in kinds.items() for part, arrays in zip(("x", "at"), zip(*s))}
 
-    def _foramina(self, study, points: np.ndarray, rng) -> dict[str, np.ndarray]:
-        count, px = 2, self.preset.locator_px // 2
-        x, heat = _zeros(10, count, px, px), _zeros(10, count, px // STRIDE, px // STRIDE)
-        for k, (side, level) in enumerate((side, level) for side in SIDES for level in range(5)):
-            move = rng.normal(0, 5, 2), np.exp(rng.normal(0, 0.08))
-            windows = foramen_windows(study.of(SAGITTAL_T1), points[level], side, self.preset, *move)
-            if windows and np.isfinite(points[5 + k]).all():
-                best = int(np.argmin([abs(w.distance(points[5 + k])) for w in windows]))
-                windows = [windows[i] for i in _some(len(windows), [best], count, rng)]
-                x[k], heat[k] = disturb(stack_pixels(windows), rng), heat_map(windows, points[5 + k], px // STRIDE)
-        return {"foramen_x": x, "foramen_heat": heat}
+    def item(self, cut: dict[str, np.ndarray], study_id: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        p = self.preset
+        order = list(CANAL_ON)[:: -1 if self.chance and rng.random() < 0.3 else 1]  # also T1, to stand in where T2 is missing
+        canal = next((name for name in order if np.isfinite(cut[f"{name}_at"]).any()), order[0])
+        cut = cut | {f"canal_{part}": cut[f"{canal}_{part}"] for part in ("x", "at")}
+        found = self._drawn("canal", cut, [0], p.locator_slices, rng.uniform(-30, 30, (1, 2)) / p.locator_mm * p.locator_px, rng)
+        for kind in ("foramen", "recess"):
+            count = len(cut[f"{kind}_x"])
+            searches = rng.permutation(count)[: -(-count // 2)] if self.chance else np.arange(count)
+            shifts = rng.normal(0, 5, (len(searches), 2)) / LOCAL_MM * (p.locator_px // 2)
+            found |= self._drawn(kind, cut, searches, 2, shifts, rng)
+        return found
 
-    def _recesses(self, study, points: np.ndarray, rng) -> dict[str, np.ndarray]:
-        px = self.preset.locator_px // 2
-        x, heat = _zeros(5, px, px), _zeros(5, 2, px // STRIDE, px // STRIDE)
-        for k in range(len(LEVELS)):
-            move = rng.normal(0, 5, 2), np.exp(rng.normal(0, 0.08))
-            view = recess_window(study.of(AXIAL_T2), points[k], self.preset, *move)
-            if view is not None:
-                x[k] = disturb(view.pixels[None], rng)[0]
-                heat[k] = np.concatenate([heat_map([view], points[row + k], px // STRIDE) for row in (15, 20)])
-        return {"recess_x": x, "recess_heat": heat}
+    def _drawn(self, kind: str, cut: dict, searches, slices: int, shifts: np.ndarray, rng: np.random.Generator) -> dict:
+        x, at = cut[f"{kind}_x"][searches], cut[f"{kind}_at"][searches]
+        rows, chosen = np.arange(len(x))[:, None], np.array([self._slices(one, slices, rng) for one in at])
+        x, at = x[rows, chosen], at[rows, chosen]
+        mirrored = (rng.random(len(x)) < 0.5) & (kind == "recess") & self.chance
+        at = np.where(mirrored[:, None, None, None], at[:, :, ::-1], at)  # in a mirror the left point is the right one
+        moves = [draw_move(rng, *drawn, 0.08, 5.0) if self.chance else stay() for drawn in zip(shifts, mirrored)]
+        looks = [self.look(rng) for _ in x]
+        return {f"{kind}_x": x, f"{kind}_at": at, f"{kind}_move": np.stack(moves), f"{kind}_look": np.stack(looks)}
+
+    def _slices(self, at: np.ndarray, wanted: int, rng: np.random.Generator) -> list[int]:
+        """Of (N, C, 3) the slices that hold points first, then others."""
+        there = np.flatnonzero(np.isfinite(at[0, :, 2]))
+        if not len(there):
+            return [0] * wanted
+        inside = np.flatnonzero(np.isfinite(at[:, there[0], 2]))
+        return some(inside, np.nanargmin(abs(at[:, there, 2]), 0), wanted, rng)
 
 
-def _zeros(*shape: int) -> np.ndarray:
-    return np.zeros(shape, np.float32)
+CANAL_ON = {"canal_t2": SAGITTAL_T2, "canal_t1": SAGITTAL_T1}
+FORAMINA = [TARGETS.index((f"{side} Neural Foraminal Narrowing", level)) for side in SIDES for level in LEVELS]
+RECESSES = [[TARGETS.index((f"{side} Subarticular Stenosis", level)) for side in SIDES] for level in LEVELS]
 
 
-def _some(count: int, must: list[int], wanted: int, rng: np.random.Generator) -> list[int]:
-    """`wanted` of `count` indices in order: those that hold points first, then others; repeated if there are too few."""
+def packed(windows: list[Slice], points: np.ndarray, px: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Up to `count` windows, those nearest to the points, as x and at of LocatorData; black and nan where there are fewer."""
+    size = with_margin(px)
+    x, at = np.zeros((count, size, size), np.uint8), np.full((count, len(points), 3), np.nan, np.float32)
+    away = [np.nanmin(abs(w.distance(points)), initial=1e6) for w in windows]
+    for k, i in enumerate(sorted(np.argsort(away, kind="stable")[:count])):
+        x[k] = windows[i].pixels
+        at[k, :, :2] = windows[i].to_pixel(points) - (size - 1) / 2
+        at[k, :, 2] = windows[i].distance(points)
+    return x, at
+
+
+def some(indices: np.ndarray, must: list[int], wanted: int, rng: np.random.Generator) -> list[int]:
+    """`wanted` of the indices in order: those that must be first, then others; repeated if there are too few."""
     must = list(dict.fromkeys(must))
     rng.shuffle(must)
-    others = rng.permutation([i for i in range(count) if i not in must]).astype(int)
-    return sorted(int(i) for i in [*must, *others, *rng.integers(0, count, wanted)][:wanted])
+    others = rng.permutation([i for i in indices if i not in must])
+    return sorted(int(i) for i in [*must, *others, *rng.choice(indices, wanted)][:wanted])
 
 
-def heat_map(windows, mm: np.ndarray, cells: int, sigma_mm: float = 4.0) -> np.ndarray:
-    """(N, cells, cells) float32 summing to 1: a Gaussian round the point in 3-D; all zero where there is no point."""
-    if not np.isfinite(mm).all():
-        return np.zeros((len(windows), cells, cells), np.float32)
-    grid = (np.arange(cells) + 0.5) * STRIDE - 0.5
-    maps = []
-    for w in windows:
-        x, y = w.to_pixel(mm)
-        squared = ((grid - x) ** 2 * w.spacing[0] ** 2)[None] + ((grid - y) ** 2 * w.spacing[1] ** 2)[:, None]
-        maps.append(np.exp(-(squared + float(w.distance(mm)) ** 2) / (2 * sigma_mm**2)))
-    heat = np.stack(maps).astype(np.float32)
-    return heat / heat.sum() if heat.sum() > 1e-3 else np.zeros_like(heat)
+# --- the grader -----------------------------------------------------------------------------------------------------
 
 
-def disturb(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """uint8 (n, px, px) -> float32 in 0..1 with another contrast curve, brightness and noise: scanners differ."""
-    x = pixels.astype(np.float32) / 255
-    x = x ** np.float32(np.exp(rng.normal(0, 0.35)))
-    x = x * np.float32(rng.uniform(0.8, 1.2)) + np.float32(rng.uniform(-0.05, 0.05))
-    return x + rng.standard_normal(x.shape, np.float32) * np.float32(rng.uniform(0, 0.05))
+@dataclass(frozen=True)
+class Jitter:
+    """How wrong a locator typically is, per family in the order of FAMILIES: standard deviation in mm."""
+
+    mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    off: tuple[float, float, float] = (0.0, 0.0, 0.0)  # the chance to be one slice off
 
 
 class GraderData(Studies):
-    """Per study: the 30 views round the annotated points, moved by as much as the locator errs, and the 25 grades."""
+    """Per study the 30 views round the annotated points, moved by as much as the locator errs, and the 25 grades.
 
-    def __init__(self, prepared: Path, studies: list[int], preset: Preset, jitter: Jitter | None):
-        super().__init__(prepared, studies, preset)
+    crops (30, S, P, P) uint8, exists (30,) bool, grades (25,) with -1 for no label, move (30, 2, 3), look (30, 4), and
+    share (): how much of the mixture is this study's own.
+    """
+
+    name, settings = "grader", ("crop_px", "crop_mm", "slices")
+
+    def __init__(self, prepared: str | Path, studies: list[int], preset: Preset, jitter: Jitter | None):
+        super().__init__(prepared, studies, preset, chance=jitter is not None)
         self.jitter, self.grades = jitter, grade_table(pd.read_csv(self.prepared / "labels.csv"))
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        study, rng = self.load(index)
-        crops, exists = grader_views(study, point_table(study.points), self.preset, rng, self.jitter)
-        crops = np.stack([disturb(view, rng) for view in crops]) if self.jitter else crops.astype(np.float32) / 255
-        exists &= rng.random(len(exists)) > (0.05 if self.jitter else 0)  # learn to do without
-        item = {"crops": crops, "exists": exists, "grades": self.grades[study.study_id]}
-        return {name: torch.from_numpy(value) for name, value in item.items()}
+    def cut(self, study: PreparedStudy) -> dict[str, np.ndarray]:
+        crops, exists = grader_views(study, point_table(study.points), self.preset, MARGIN, beside=1)
+        return {"crops": crops, "exists": exists}
+
+    def item(self, cut: dict[str, np.ndarray], study_id: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        crops, exists, grades, count = cut["crops"], cut["exists"], self.grades[study_id], self.preset.slices
+        if not self.chance:
+            moves, looks = [stay()] * len(VIEWS), [self.look(rng)] * len(VIEWS)
+            drawn = {"crops": crops[:, 1:-1], "exists": exists, "grades": grades, "share": np.float32(1)}
+            return drawn | {"move": np.stack(moves), "look": np.stack(looks)}
+        family = TARGET_FAMILY[VIEW_TARGET]
+        off = np.where(rng.random(len(VIEWS)) < np.take(self.jitter.off, family), rng.choice([-1, 1], len(VIEWS)), 0)
+        crops = crops[np.arange(len(VIEWS))[:, None], 1 + off[:, None] + np.arange(count)]
+        exists = exists & (rng.random(len(VIEWS)) >= self.preset.view_dropout)
+        if rng.random() < self.preset.view_dropout:
+            exists &= rng.integers(3) != VIEW_SERIES
+        flip = np.zeros(len(VIEWS), bool)
+        if rng.random() < 0.5:
+            crops, exists, grades, flip = mirrored(crops, exists, grades)
+        shifts = rng.normal(0, 1, (len(VIEWS), 2)) * np.take(self.jitter.mm, family)[:, None]
+        shifts *= self.preset.crop_px / self.preset.crop_mm
+        moves = [draw_move(rng, *drawn, 0.06, 5.0) for drawn in zip(shifts, flip)]
+        looks = [self.look(rng) for _ in VIEWS]
+        share = max(s := rng.beta(self.preset.mixup, self.preset.mixup), 1 - s) if self.preset.mixup else 1.0
+        drawn = {"crops": crops, "exists": exists, "grades": grades, "share": np.float32(share)}
+        return drawn | {"move": np.stack(moves), "look": np.stack(looks)}
+
+
+def mirrored(crops: np.ndarray, exists: np.ndarray, grades: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The patient in a mirror: what was left is right. Views of the right already look like those of the left, so they only
+    change places; the canal's own slices are turned over, and its axial crops are to be flipped (the last thing returned)."""
+    crops = crops[OTHER_VIEW]
+    canal = np.array([TARGETS[target][0] == CANAL for target in VIEW_TARGET])
+    axial = np.array([description == AXIAL_T2 for _, description in VIEWS])
+    crops[canal & ~axial] = crops[canal & ~axial][:, ::-1]
+    return crops, exists[OTHER_VIEW], grades[OTHER_TARGET], canal & axial
+
+
+OTHER_TARGET = [TARGETS.index((mirror(condition), level)) for condition, level in TARGETS]
+OTHER_VIEW = [VIEWS.index((OTHER_TARGET[target], description)) for target, description in VIEWS]
 
 
 def grade_table(labels: pd.DataFrame) -> dict[int, np.ndarray]:

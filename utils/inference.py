@@ -42,7 +42,7 @@ from utils.views import (
     foramen_windows,
     grader_views,
     nearest,
-    recess_window,
+    recess_windows,
     sagittal_windows,
     stack_pixels,
 )
@@ -71,7 +71,7 @@ def load_run(folder: str | Path) -> Run:
     folder = Path(folder)
     if not (folder / "run.json").is_file():
         raise RunError(f"{folder}: no finished run here (run.json is missing). Run 03_train, or `python -m utils.training`")
-    content = json.loads((folder / "run.json").read_text())
+    content, device = json.loads((folder / "run.json").read_text()), "cuda" if torch.cuda.is_available() else "cpu"
     preset = preset_from(content["preset"])
     pairs = []
     for fold in content["folds"]:
@@ -81,7 +81,7 @@ def load_run(folder: str | Path) -> Run:
             if not path.is_file():
                 raise RunError(f"{path}: the weights are missing; train fold {fold} again with 03_train")
             model.load_state_dict(load_file(path))
-            model.eval()
+            model.to(device).eval()
         pairs.append(models)
     prior = pd.read_csv(folder / "prior.csv").set_index(["condition", "level"])
     return Run(folder, preset, tuple(pairs), prior, float(content["temperature"]))
@@ -106,7 +106,7 @@ def locate(locator: Locator, study: PreparedStudy, preset: Preset) -> tuple[np.n
     """Points (25, 3) mm, nan where not found, and confidence (25,): the share of the heat map near the point.
 
     Canal points first, on Sagittal T2 (or on T1 where there is no T2: the canal is in the same place). Carried through
-    patient space they say which slices show a level's foramina, which side those are on, and which axial slice is its.
+    patient space they say which slices show a level's foramina, which side those are on, and which axial slices are its.
     """
     points, sure = np.full((25, 3), np.nan), np.zeros(25)
     parts = study.of(SAGITTAL_T2) or study.of(SAGITTAL_T1)
@@ -119,10 +119,10 @@ def locate(locator: Locator, study: PreparedStudy, preset: Preset) -> tuple[np.n
             beside = foramen_windows(study.of(SAGITTAL_T1), points[k], side, preset)
             if beside:
                 points[[row]], sure[[row]] = _search(locator.foramen, beside)
-        view = recess_window(study.of(AXIAL_T2), points[k], preset)
-        if view is not None:
+        through = recess_windows(study.of(AXIAL_T2), points[k], preset, beside=2)
+        if through:
             rows = [TARGETS.index((f"{side} Subarticular Stenosis", level)) for side in SIDES]
-            points[rows], sure[rows] = _search(locator.recess, [view])
+            points[rows], sure[rows] = _search(locator.recess, through)
     return points, sure
 
 

@@ -1,4 +1,4 @@
-"""The competition's score, term by term, and the two questions one asks next: is it calibrated, does it agree?
+"""The competition's score, term by term, and the answers that look at no image.
 
     python -m utils.metrics TRAIN_CSV SUBMISSION_CSV
 
@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import cohen_kappa_score
 
 from utils.rsna import (
     FAMILIES,
@@ -30,13 +29,14 @@ from utils.rsna import (
     long_labels,
     read_table,
     row_id,
-    row_ids,
     slug,
 )
 
 EPS = 1e-15  # probabilities are clipped to [EPS, 1 - EPS] in float64 before the logarithm
 SUM_TOLERANCE = 1e-5  # a row written with six decimals still sums to 1 within this
 UNIFORM = (1 / 3, 1 / 3, 1 / 3)
+TERMS = (*FAMILIES, "any_severe")
+_ENDINGS = {target: row_id("", *target) for target in TARGETS}  # of a row id, made once and not for each of 50,000 rows
 
 
 class SubmissionError(ValueError):
@@ -91,44 +91,53 @@ def _refuse(bad, rows: pd.Index, what: str) -> None:
 
 
 def match(truth: pd.DataFrame, submission: pd.DataFrame) -> pd.DataFrame:
-    """One row per scored label: study_id, condition, level, family, grade (0, 1, 2), weight and the three probabilities.
+    """One row per scored label: study_id, condition, level, family, grade (0, 1, 2), weight, three probabilities, loss.
 
     truth is Tables.labels (long) or train.csv as it is (wide). Matching is by row_id, never by position; empty labels
-    are not scored, and their rows may or may not be in the submission.
+    are not scored, and their rows may or may not be in the submission. loss is the weight times -log of the true
+    grade's probability: a family's term is its sum of losses over its sum of weights.
     """
     truth = truth if "condition" in truth.columns else long_labels(truth)
     scored = truth.dropna(subset=["grade"])
-    ids = [row_id(*row) for row in zip(scored.study_id, scored.condition, scored.level)]
-    allowed = {i for study in truth.study_id.unique() for i in row_ids(study)}
-    values = check_submission(submission, ids, allowed).loc[ids]
+    ids = [f"{study}{_ENDINGS[c, lv]}" for study, c, lv in zip(*(scored[k].tolist() for k in ("study_id", "condition", "level")))]
+    allowed = {f"{study}{ending}" for study in truth.study_id.unique() for ending in _ENDINGS.values()}
+    p = check_submission(submission, ids, allowed).loc[ids].to_numpy()
     grade = scored.grade.map(GRADES.index).to_numpy(int)
-    table = scored.assign(family=scored.condition.map(FAMILY), grade=grade, weight=np.take(GRADE_WEIGHTS, grade))
-    return table.assign(**{name: values[name].to_numpy() for name in GRADE_COLUMNS}).reset_index(drop=True)
+    weight = np.take(GRADE_WEIGHTS, grade)
+    loss = -weight * np.log(np.clip(p[np.arange(len(p)), grade], EPS, 1 - EPS))
+    table = scored.assign(family=scored.condition.map(FAMILY), grade=grade, weight=weight)
+    return table.assign(**dict(zip(GRADE_COLUMNS, p.T)), loss=loss).reset_index(drop=True)
 
 
 def rsna_score(truth: pd.DataFrame, submission: pd.DataFrame) -> Score:
     """The competition's score. Raises SubmissionError for nulls, negatives, missing or extra rows, wrong sums."""
-    table = match(truth, submission)
-    p_true = table[list(GRADE_COLUMNS)].to_numpy()[np.arange(len(table)), table.grade]
-    loss = -np.log(np.clip(p_true, EPS, 1 - EPS))
-    terms = {f: _weighted_mean(loss[table.family == f], table.weight[table.family == f]) for f in FAMILIES}
-    return Score(**terms, any_severe=_any_severe(table[table.family == "spinal"]))
+    return score_rows(match(truth, submission))
 
 
-def _any_severe(spinal: pd.DataFrame) -> float:
-    """Per study: is any canal level severe (y), and how sure was the surest row (q)? Cross-entropy, weighted by max w."""
-    study = spinal.groupby("study_id").agg(grade=("grade", "max"), q=("severe", "max"), weight=("weight", "max"))
-    q = np.clip(study.q.to_numpy(), EPS, 1 - EPS)
-    return _weighted_mean(np.where(study.grade == 2, -np.log(q), -np.log1p(-q)), study.weight)
+def score_rows(table: pd.DataFrame) -> Score:
+    """The score of rows already matched, or of some of them."""
+    terms = {family: _weighted_mean(table[table.family == family]) for family in FAMILIES}
+    return Score(**terms, any_severe=_weighted_mean(any_severe(table)))
+
+
+def any_severe(table: pd.DataFrame) -> pd.DataFrame:
+    """Per study of matched rows: is any canal level severe, and how sure was the surest row (q)? Its weight and loss.
+
+    A cross-entropy, weighted by the heaviest of the study's canal rows.
+    """
+    canal = table[table.family == "spinal"].groupby("study_id")
+    study = canal.agg(grade=("grade", "max"), q=("severe", "max"), weight=("weight", "max"))
+    q = np.clip(study.q, EPS, 1 - EPS)
+    return study.assign(loss=study.weight * np.where(study.grade == 2, -np.log(q), -np.log1p(-q)))
+
+
+def _weighted_mean(rows: pd.DataFrame) -> float:
+    return float(rows.loss.sum() / rows.weight.sum()) if len(rows) else float("nan")
 
 
 def score_table(scores: dict[str, Score]) -> pd.DataFrame:
     """Answers down, terms across."""
     return pd.DataFrame({name: vars(s) | {"total": s.total} for name, s in scores.items()}).T.rename_axis("answer")
-
-
-def _weighted_mean(values, weights) -> float:
-    return float(np.average(values, weights=weights)) if len(values) else float("nan")
 
 
 def prior(labels: pd.DataFrame, weighted: bool = True, smoothing: float = 0.0) -> pd.DataFrame:
@@ -150,44 +159,6 @@ def constant_submission(shares: pd.DataFrame, study_ids: Iterable[int]) -> pd.Da
     answer = shares.set_axis([f"{slug(c)}_{slug(lv)}" for c, lv in shares.index])
     rows = [(f"{study}_{target}", *answer.loc[target]) for study in study_ids for target in answer.index]
     return pd.DataFrame(rows, columns=["row_id", *GRADE_COLUMNS])
-
-
-def surest_mistakes(truth: pd.DataFrame, submission: pd.DataFrame, count: int = 5) -> pd.DataFrame:
-    """The scored rows whose true grade was given the least probability: what was said, and how sure."""
-    table = match(truth, submission)
-    p = table[list(GRADE_COLUMNS)].to_numpy()
-    table = table.assign(truth=np.take(GRADES, table.grade), said=np.take(GRADES, p.argmax(1)), p_said=p.max(1))
-    table["p_true"] = p[np.arange(len(p)), table.grade]
-    columns = ["study_id", "condition", "level", "truth", "said", "p_true", "p_said"]
-    return table.nsmallest(count, "p_true")[columns].reset_index(drop=True)
-
-
-def reliability(truth: pd.DataFrame, submission: pd.DataFrame, bins: int = 8) -> pd.DataFrame:
-    """Per grade and bin of predicted probability: mean prediction, observed share, and count."""
-    table = match(truth, submission)
-    parts = [
-        pd.DataFrame({"grade": name, "p": table[column], "hit": table.grade == k})
-        for k, (name, column) in enumerate(zip(GRADES, GRADE_COLUMNS))
-    ]
-    long = pd.concat(parts, ignore_index=True)
-    long["bin"] = np.minimum((long.p * bins).astype(int), bins - 1)
-    grouped = long.groupby(["grade", "bin"], as_index=False)
-    return grouped.agg(predicted=("p", "mean"), observed=("hit", "mean"), count=("p", "size"))
-
-
-def agreement(truth: pd.DataFrame, submission: pd.DataFrame) -> pd.Series:
-    """Linearly weighted kappa per family between the label and the most probable grade (human readers reach about
-    0.73 for the canal and 0.58 for the foramen; Lurie 2008)."""
-    table = match(truth, submission)
-    called = table[list(GRADE_COLUMNS)].to_numpy().argmax(1)
-    kappa = {}
-    for family in FAMILIES:
-        rows = (table.family == family).to_numpy()
-        grades = range(len(GRADES))
-        kappa[family] = (
-            cohen_kappa_score(table.grade[rows], called[rows], weights="linear", labels=grades) if rows.any() else np.nan
-        )
-    return pd.Series(kappa, name="kappa")
 
 
 def main(arguments: list[str]) -> int:

@@ -6,6 +6,7 @@ Shapes: B studies, N slices of a series, V = 30 views, S slices per view, T = 25
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +20,13 @@ STRIDE = 2  # pixels of the input per cell of the locator's heat map
 
 
 class Block(nn.Sequential):
+    """Two convolutions. Group norm, because batch norm makes an answer depend on how the batch was dealt to processes."""
+
     def __init__(self, inputs: int, outputs: int, stride: int = 1):
+        groups = math.gcd(outputs, 8)
         super().__init__(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True),
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.GroupNorm(groups, outputs), nn.ReLU(inplace=True),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.GroupNorm(groups, outputs), nn.ReLU(inplace=True),
         )  # fmt: skip
 
 
@@ -57,13 +61,14 @@ class UNet(nn.Module):
 class Locator(nn.Module):
     """Three nets. canal: the five levels on a whole sagittal slice. Then, in a window round one level's canal point,
     foramen: where it is on sagittal slices beside the canal (left and right look alike; the slice's place tells them
-    apart); recess: the left and the right one on the axial slice through the level."""
+    apart); recess: the left and the right one on the axial slices through the level."""
 
     def __init__(self, preset: Preset):
         super().__init__()
         self.canal = UNet(5, preset.locator_width)
         self.foramen = UNet(1, preset.locator_width)
         self.recess = UNet(2, preset.locator_width)
+        self.to(memory_format=torch.channels_last)  # the order in memory that convolutions are fastest in
 
     def forward(self, canal: Tensor, foramen: Tensor, recess: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Each (B, N, px, px) in 0..1 -> logits (B, N, channels, h, w)."""
@@ -78,18 +83,22 @@ def joint_log_softmax(logits: Tensor) -> Tensor:
 
 
 class Grader(nn.Module):
-    """Crops -> 25 × 3 logits: a shared CNN on every slice, attention over the slices of a view, then a transformer
-    across all 25 targets of the study, because levels and sides inform each other."""
+    """Crops -> 25 × 3 logits: a shared CNN on every slice, an LSTM along the slices of a view both ways and attention over
+    them (1st place's recipe), then a transformer across all 25 targets, because levels and sides inform each other.
+
+    No dropout: whole views are dropped instead, by a draw that does not depend on how many processes train.
+    """
 
     def __init__(self, preset: Preset):
         super().__init__()
         d = preset.features
         self.encoder = backbone(preset)
         self.slice_place = nn.Parameter(torch.zeros(preset.slices, d))
+        self.along = nn.LSTM(d, d // 2, bidirectional=True, batch_first=True)
         self.attention = nn.Linear(d, 1)
         self.series, self.family, self.level = nn.Embedding(3, d), nn.Embedding(3, d), nn.Embedding(5, d)
         self.unseen = nn.Parameter(torch.zeros(d))
-        layer = nn.TransformerEncoderLayer(d, 4, 2 * d, dropout=0.1, batch_first=True, norm_first=True)
+        layer = nn.TransformerEncoderLayer(d, 4, 2 * d, dropout=0.0, batch_first=True, norm_first=True)
         self.across = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
         self.heads = nn.ModuleList(nn.Sequential(nn.LayerNorm(d), nn.Linear(d, 3)) for _ in range(3))
         for name, table in (
@@ -99,13 +108,17 @@ class Grader(nn.Module):
             ("of_level", TARGET_LEVEL),
         ):
             self.register_buffer(name, torch.as_tensor(table), persistent=False)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, crops: Tensor, exists: Tensor) -> Tensor:
         """crops (B, V, S, px, px) in 0..1, exists (B, V) bool -> logits (B, T, 3)."""
         batch, views, slices = crops.shape[:3]
         present = crops[exists]  # (n, S, px, px): only views that are there cost anything
         seen = self.encoder(present.flatten(0, 1)[:, None]).unflatten(0, (-1, slices))  # (n, S, D)
+        seen = within_study(seen, exists)
         seen = seen + self.slice_place
+        with torch.autocast(seen.device.type, enabled=False):  # not every CPU has an LSTM in 16 bits
+            seen = seen + self.along(seen)[0]
         pooled = (self.attention(seen).softmax(1) * seen).sum(1)  # (n, D)
         per_view = pooled.new_zeros(batch, views, pooled.shape[-1])
         per_view[exists] = pooled
@@ -115,6 +128,21 @@ class Grader(nn.Module):
         tokens = torch.where(seen_at_all[..., None], tokens, self.unseen.to(tokens.dtype))
         tokens = self.across(tokens + self.family(self.of_family) + self.level(self.of_level))
         return torch.stack([head(tokens) for head in self.heads], 2)[:, torch.arange(tokens.shape[1]), self.of_family]
+
+
+def within_study(seen: Tensor, exists: Tensor) -> Tensor:
+    """Features (n, S, D) of the views that exist, (B, V) bool, less their study's mean and over its spread: a patient is his
+    own reference. Crops look so alike that without this what they have in common drowns what they differ in. (Batch norm does
+    the same, but with whichever other patients happen to be in the batch.)"""
+    study = exists.nonzero()[:, 0]
+    count = exists.sum(1).clamp(min=1)[:, None] * seen.shape[1]
+
+    def mean(x: Tensor) -> Tensor:
+        return (x.new_zeros(len(exists), x.shape[-1]).index_add(0, study, x.sum(1)) / count)[study][:, None]
+
+    seen = seen.float()
+    centred = seen - mean(seen)
+    return centred / (mean(centred.square()) + 1e-5).sqrt()
 
 
 def backbone(preset: Preset) -> nn.Module:

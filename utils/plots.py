@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -13,6 +14,8 @@ from utils.geometry import Series, Slice
 from utils.rsna import CONDITIONS, FAMILIES, FAMILY, GRADE_COLOURS, GRADES, LEVELS, SERIES, SERIES_OF
 
 PALETTE = dict(zip(GRADES, GRADE_COLOURS))
+NO_ANSWER = "#DDDDDD"
+SHORT = dict(zip(CONDITIONS, ("canal", "Left foramen", "Right foramen", "Left recess", "Right recess"), strict=True))
 MARKERS = {"spinal": "o", "foraminal": "^", "subarticular": "s"}
 
 
@@ -110,22 +113,29 @@ def prevalence(labels: pd.DataFrame) -> Figure:
 def grade_grid(study_labels: pd.DataFrame, ax=None):
     """The 5 × 5 table of one study: levels down, conditions across; letter and colour say the grade."""
     ax = ax or plt.subplots(figsize=(6.5, 3), layout="constrained")[1]
-    grid = study_labels.set_index(["level", "condition"]).grade
-    for i, level in enumerate(LEVELS):
-        for j, condition in enumerate(CONDITIONS):
-            grade = grid.get((level, condition))
-            ax.add_patch(Rectangle((j, i), 0.96, 0.92, color=PALETTE.get(grade, "#DDDDDD")))
-            ax.text(j + 0.48, i + 0.46, grade[0] if isinstance(grade, str) else "–", ha="center", va="center")
-    names = [
-        c.replace("Stenosis", "").replace("Neural Foraminal Narrowing", "foramen").replace("Spinal Canal", "canal")
-        for c in CONDITIONS
-    ]
-    ax.set(xlim=(0, 5), ylim=(5, 0), xticks=np.arange(5) + 0.48, yticks=np.arange(5) + 0.46)
-    ax.set_xticklabels([n.replace("Subarticular", "recess").strip() for n in names])
-    ax.set_yticklabels(LEVELS)
+    grades = study_labels.set_index(["level", "condition"]).grade
+    grid = [[grades.get((level, condition)) for condition in CONDITIONS] for level in LEVELS]
+    words = [[grade[0] if isinstance(grade, str) else "–" for grade in row] for row in grid]
+    return _cells(ax, [[PALETTE.get(grade, NO_ANSWER) for grade in row] for row in grid], words, LEVELS, SHORT.values())
+
+
+def _cells(ax, colours: list[list], words: list[list[str]], rows, columns):
+    """A table of coloured cells with words in them, rows down, columns across."""
+    for i in range(len(rows)):
+        for j in range(len(columns)):
+            ax.add_patch(Rectangle((j, i), 0.96, 0.92, facecolor=colours[i][j]))
+            ax.text(j + 0.48, i + 0.46, words[i][j], ha="center", va="center", color="black")
+    ax.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
+    ax.set_xticks(np.arange(len(columns)) + 0.48, columns)
+    ax.set_yticks(np.arange(len(rows)) + 0.46, rows)
     ax.tick_params(length=0)
     sns.despine(ax=ax, left=True, bottom=True)
     return ax
+
+
+def _tint(colour: str, strength: float) -> np.ndarray:
+    """The colour mixed with white: 1 is the colour itself, 0 so little of it that a cell is still seen as one."""
+    return 1 - (0.1 + 0.9 * strength) * (1 - np.array(to_rgb(colour)))
 
 
 def brightness(before: dict[str, Series], after: dict[str, Series]) -> Figure:
@@ -178,11 +188,18 @@ def locator_errors(points: pd.DataFrame) -> Figure:
     return fig
 
 
-def score_bars(scores: dict[str, object]) -> Figure:
-    """The four terms of the score, answers side by side; lower is better."""
+def score_bars(scores: dict[str, object], intervals: dict[str, pd.DataFrame] | None = None) -> Figure:
+    """The four terms of the score, answers side by side; lower is better.
+
+    intervals, by the same names (any may be absent), come from evaluation.bootstrap and are drawn as thin lines.
+    """
     terms = ("spinal", "foraminal", "subarticular", "any_severe", "total")
     table = pd.DataFrame({name: {t: getattr(score, t) for t in terms} for name, score in scores.items()})
     ax = table.plot.bar(figsize=(8.5, 3.6), rot=0, width=0.8, color=["#999999", "#009E73", "#0072B2", "#CC79A7"][: len(scores)])
+    for bars, name in zip(ax.containers, scores):
+        if name in (intervals or {}):
+            limits = intervals[name].loc[list(terms), ["low", "high"]].to_numpy()
+            ax.vlines([bar.get_x() + bar.get_width() / 2 for bar in bars], *limits.T, color="black", lw=1.2)
     ax.set(title="The score, term by term (lower is better)", ylabel="weighted log loss")
     ax.legend(frameon=False, ncols=len(scores), loc="upper center", bbox_to_anchor=(0.5, -0.1))
     ax.figure.set_layout_engine("constrained")
@@ -190,7 +207,7 @@ def score_bars(scores: dict[str, object]) -> Figure:
 
 
 def reliability(table: pd.DataFrame) -> Figure:
-    """Predicted against observed frequency per grade; the diagonal is perfect calibration. From metrics.reliability."""
+    """Predicted against observed frequency per grade; the diagonal is perfect calibration. From evaluation.reliability."""
     fig, ax = plt.subplots(figsize=(4.8, 4.4), layout="constrained")
     ax.plot([0, 1], [0, 1], color="grey", lw=1, ls="--")
     for grade, rows in table.groupby("grade"):
@@ -199,6 +216,35 @@ def reliability(table: pd.DataFrame) -> Figure:
     ax.set(xlabel="predicted probability", ylabel="observed frequency", xlim=(0, 1), ylim=(0, 1))
     ax.set_title("Does 0.7 mean seven out of ten?")
     ax.legend(frameon=False)
+    return fig
+
+
+def confusion_grids(table: pd.DataFrame) -> Figure:
+    """What was said of each true grade, one panel per family: share of the row, and count. From evaluation.confusion."""
+    fig, axes = plt.subplots(1, 3, figsize=(13, 3.4), layout="constrained")
+    for ax, family in zip(axes, FAMILIES):
+        counts = table.loc[family].reindex(index=GRADES, columns=GRADES).to_numpy()
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        colours = [[_tint(colour, share) for share in row] for colour, row in zip(GRADE_COLOURS, shares)]
+        words = [[f"{100 * share:.0f} %\n{count:,}" for share, count in zip(*rows)] for rows in zip(shares, counts)]
+        _cells(ax, colours, words, GRADES, GRADES).set(title=family, xlabel="most probable grade")
+    axes[0].set_ylabel("true grade")
+    fig.suptitle("Which grade is taken for which? Each row adds up to 100 %")
+    return fig
+
+
+def auroc_grid(table: pd.DataFrame) -> Figure:
+    """Area under the ROC curve by level and condition, and how many rows were to be found. From evaluation.auroc."""
+    fig, axes = plt.subplots(1, 2, figsize=(13, 4), layout="constrained")
+    titles = {"moderate_or_severe": "Moderate or Severe, against Normal/Mild", "severe": "Severe, against the rest"}
+    for ax, (side, title), colour in zip(axes, titles.items(), GRADE_COLOURS[1:]):
+        areas, counts = (table[name].unstack("condition").loc[list(LEVELS), list(CONDITIONS)] for name in (side, f"n_{side}"))
+        strength = (2 * areas - 1).clip(lower=0) ** 2  # squared, for most areas lie near 1
+        colours = [[NO_ANSWER if np.isnan(s) else _tint(colour, s) for s in row] for row in strength.to_numpy()]
+        cells = zip(areas.to_numpy(), counts.to_numpy())
+        words = [["–" if np.isnan(a) else f"{a:.2f}\n{n} to find" for a, n in zip(*row)] for row in cells]
+        _cells(ax, colours, words, LEVELS, SHORT.values()).set(title=title)
+    fig.suptitle("How well are narrowed places told from the others? (AUROC: 0.5 is guessing, 1 is perfect)")
     return fig
 
 

@@ -18,8 +18,8 @@ class Preset:
     locator_px: int = 144
     locator_mm: float = 300.0
     locator_width: int = 12
-    locator_epochs: int = 28
-    locator_slices: int = 4
+    locator_epochs: int = 26
+    locator_slices: int = 3
     # stage 2, the grader: crops of crop_px pixels and crop_mm mm, `slices` of them per view
     backbone: str = "small"  # "small", or any torchvision classification model
     pretrained: bool = False
@@ -28,10 +28,18 @@ class Preset:
     slices: int = 3
     features: int = 96
     grader_epochs: int = 12
+    view_dropout: float = 0.05  # how often a view is hidden in training, and a whole series: it learns to do without
+    mixup: float = 0.0  # alpha of the Beta distribution that shares are drawn from; 0: studies are not mixed
+    plain_epochs: int = 0  # first so many epochs on a loss without weights, then the rest with them, the encoder at rest
     # optimisation
-    batch: int = 4  # studies
-    learning_rate: float = 2e-3
+    batch: int = 4  # studies in a step, of all processes together
+    accumulate: int = 1  # steps whose gradients make one update
+    locator_rate: float = 2e-3
+    grader_rate: float = 2e-3
     weight_decay: float = 0.02
+    clip: float = 1.0  # of the gradient's norm
+    ema: float = 0.05  # the averaged weights span this share of all steps
+    compile: bool = False
     workers: int = 0
     seed: int = 0
 
@@ -51,7 +59,9 @@ _GPU = {
     "slices": 5,
     "features": 256,
     "grader_epochs": 10,
-    "learning_rate": 3e-4,
+    "locator_rate": 1e-3,
+    "grader_rate": 3e-4,
+    "mixup": 0.2,
     "weight_decay": 0.05,
     "workers": 2,
 }
@@ -70,9 +80,19 @@ PRESETS = {
             slices=1,
             features=32,
         ),
+        Preset(
+            "cpu_long",
+            phantom_studies=256,
+            folds=8,
+            locator_width=16,
+            locator_epochs=30,
+            slices=5,
+            features=128,
+            grader_epochs=25,
+        ),
         Preset("t4", **_GPU | {"backbone": "efficientnet_v2_s", "batch": 2}),
-        Preset("l4", **_GPU | {"backbone": "convnext_small", "batch": 4}),
-        Preset("a100", **_GPU | {"backbone": "convnext_small", "batch": 8, "workers": 8}),
+        Preset("l4", **_GPU | {"backbone": "convnext_small", "batch": 2, "accumulate": 2}),
+        Preset("a100", **_GPU | {"backbone": "convnext_small", "batch": 4, "accumulate": 2, "workers": 8}),
     )
 }
 

@@ -1,150 +1,39 @@
-"""The mixed-precision loop: fit the locator, measure it, fit the grader on crops as wrong as the locator is, check both
-out of fold. Kill it anywhere and call it again: it goes on from the last finished epoch.
+"""The recipe: fit the locator, measure it, fit the grader on crops as wrong as the locator is, check both out of fold.
 
-    python -m utils.training PREPARED RUN --preset demo
-    accelerate launch -m utils.training PREPARED RUN --preset l4        (several GPUs)
+python -m utils.training PREPARED RUN --preset demo
+accelerate launch -m utils.training PREPARED RUN --preset l4        (several GPUs)
+python -m utils.training PREPARED RUN --preset l4 --fold 2          (each machine its own fold, in one run folder)
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
 from utils import metrics
-from utils.batches import GraderData, LocatorData, Studies
+from utils.batches import GraderData, Jitter, LocatorData
+from utils.checkpoints import Folder
+from utils.geometry import Series
 from utils.inference import as_submission, grade, locate, softmax
-from utils.losses import grader_loss, locator_loss
+from utils.loop import Limits, Report, Task, start, train
+from utils.losses import grader_terms, locator_terms, plain_grader_terms
 from utils.models import Grader, Locator
 from utils.prepare import StoreError, load_study
 from utils.presets import Preset, get_preset
-from utils.rsna import GRADE_COLUMNS, TARGETS, row_id
-from utils.views import TARGET_FAMILY, Jitter, point_table
-
-Report = Callable[[str, pd.DataFrame], None]
-
-
-def precision() -> str:
-    """'bf16', 'fp16' or 'no': what this device does natively. A T4 says it supports bf16 but only emulates it."""
-    if not torch.cuda.is_available():
-        return "no"
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-
-
-# --- the loop -------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Task:
-    """One model to train: where it lives, what it learns from, what it minimises."""
-
-    folder: Path
-    model: nn.Module
-    train: Studies
-    held_out: Studies
-    loss: Callable[[nn.Module, dict], Tensor]
-    epochs: int
-
-
-def train(task: Task, preset: Preset, accelerator: Accelerator, deadline: float = np.inf, report: Report | None = None) -> bool:
-    """Train to the end or to the deadline; True when finished. Every epoch is saved, and resumed from, in task.folder."""
-    if (task.folder / "model.safetensors").is_file():
-        task.model.load_state_dict(load_file(task.folder / "model.safetensors"))
-        return True
-    task.folder.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(task.model.parameters(), preset.learning_rate, weight_decay=preset.weight_decay)
-    loader, held_out = (DataLoader(d, preset.batch, num_workers=preset.workers) for d in (task.train, task.held_out))
-    model, optimizer, loader, held_out = accelerator.prepare(task.model, optimizer, loader, held_out)
-    steps = task.epochs * len(loader)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_up_and_cosine(step, steps))
-    parts = {"model": accelerator.unwrap_model(model), "optimizer": optimizer, "scheduler": scheduler}
-    if accelerator.scaler is not None:
-        parts["scaler"] = accelerator.scaler
-    history = resume(task.folder, parts)
-    bar = tqdm(total=task.epochs, initial=len(history), desc=task.folder.name, disable=not accelerator.is_main_process)
-    for epoch in range(len(history), task.epochs):
-        if time.monotonic() > deadline:
-            return False
-        start = time.monotonic()
-        torch.manual_seed(preset.seed * 1000 + epoch)  # so that a resumed epoch drops out alike
-        task.train.epoch.fill_(epoch)
-        row = {"epoch": epoch + 1, "loss": _one_epoch(model, loader, task.loss, accelerator, optimizer, scheduler)}
-        row |= {"held_out": _one_epoch(model, held_out, task.loss, accelerator), "seconds": time.monotonic() - start}
-        history.append(row)
-        bar.update()
-        bar.set_postfix(loss=f"{row['loss']:.3f}", held_out=f"{row['held_out']:.3f}")
-        if accelerator.is_main_process:
-            save_checkpoint(task.folder, parts, history)
-            if report:
-                report(task.folder.name, pd.DataFrame(history))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        weights = {name: value.detach().cpu().contiguous() for name, value in parts["model"].state_dict().items()}
-        save_file(weights, task.folder / ".model.safetensors")
-        (task.folder / ".model.safetensors").replace(task.folder / "model.safetensors")
-        (task.folder / "checkpoint.pt").unlink()
-    accelerator.free_memory()
-    return True
-
-
-def _one_epoch(model, loader, loss_of, accelerator, optimizer=None, scheduler=None) -> float:
-    """Mean loss over a loader; learns if there is an optimizer."""
-    model.train(optimizer is not None)
-    total, count = 0.0, 0
-    for batch in loader:
-        with torch.set_grad_enabled(optimizer is not None), accelerator.autocast():
-            loss = loss_of(model, batch)
-        if optimizer is not None:
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            scheduler.step()
-            optimizer.zero_grad()
-        mean = accelerator.gather(loss.detach()[None]).mean()
-        total, count = total + float(mean), count + 1
-    return total / max(count, 1)
-
-
-def warm_up_and_cosine(step: int, steps: int) -> float:
-    """Learning-rate factor: up in the first tenth, then half a cosine down to 2 %."""
-    warm = max(1, steps // 10)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.02 + 0.98 * (1 + math.cos(math.pi * min(1, (step - warm) / max(1, steps - warm)))) / 2
-
-
-def save_checkpoint(folder: Path, parts: dict, history: list[dict]) -> None:
-    """Everything a resumed run needs, under a temporary name until it is whole."""
-    torch.save({name: part.state_dict() for name, part in parts.items()} | {"history": history}, folder / ".checkpoint.pt")
-    (folder / ".checkpoint.pt").replace(folder / "checkpoint.pt")
-    pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
-
-
-def resume(folder: Path, parts: dict) -> list[dict]:
-    """Load the checkpoint into the parts, if there is one; returns its history."""
-    path = folder / "checkpoint.pt"
-    if not path.is_file():
-        return []
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    return state["history"]
-
-
-# --- the recipe -----------------------------------------------------------------------------------------------------
+from utils.rsna import FAMILIES, FAMILY, GRADE_COLUMNS, SERIES_OF, TARGETS, row_id
+from utils.views import nearest, point_table
 
 
 def fit(
@@ -153,113 +42,160 @@ def fit(
     preset: str | Preset = "demo",
     time_budget: float | None = None,
     report: Report | None = None,
+    copies: str | Path | None = None,
+    fold: int | None = None,
 ) -> bool:
-    """Train every fold of the preset into the run folder; True when all is done, False when the time budget ended it.
+    """Train every fold of the preset (or one) into the run folder; True when all is done, False when time was up.
 
-    time_budget  minutes after which no new epoch starts
+    time_budget  minutes; no epoch is begun that would not end within them, going by the one before it
     report       called after every epoch with the model's name and its history, for a live curve
+    copies       a second folder (on Drive, say) that is given every file, and gives back what the run folder lacks
     Leaves fold*/{locator,grader}/{model.safetensors,history.csv}, fold*/points.csv, oof.csv, prior.csv and run.json.
     """
-    prepared, run, preset = Path(prepared), Path(run), get_preset(preset)
+    prepared, preset, folder = Path(prepared), get_preset(preset), Folder(run, copies)
     if not (prepared / "folds.csv").is_file():
         raise StoreError(f"{prepared}: no prepared studies here; run 02_preprocess, or `python -m utils.prepare ROOT {prepared}`")
-    deadline = np.inf if time_budget is None else time.monotonic() + 60 * time_budget
-    accelerator = Accelerator(mixed_precision=precision())
-    _claim(run, preset, accelerator)
-    for fold in preset.train_folds:
-        limits = {"deadline": deadline, "report": report}
-        if not _fit_fold(prepared, run / f"fold{fold}", preset, fold, accelerator, **limits):
+    limits = Limits(np.inf if time_budget is None else time.monotonic() + 60 * time_budget, report)
+    accelerator = start(preset)
+    if accelerator.is_main_process:
+        folder.restore("preset.json")
+        _claim(folder, preset)
+        folder.restore()
+    accelerator.wait_for_everyone()
+    for one in preset.train_folds if fold is None else (fold,):
+        if not _fit_fold(prepared, folder / f"fold{one}", preset, one, accelerator, limits):
             return False
     if accelerator.is_main_process:
-        _finish(prepared, run, preset)
+        folder.restore()  # other machines may have finished their folds
+        _finish(prepared, folder, preset)
     accelerator.wait_for_everyone()
-    return True
+    return (folder.path / "run.json").is_file()
 
 
-def _fit_fold(prepared: Path, folder: Path, preset: Preset, fold: int, accelerator: Accelerator, **limits) -> bool:
+def _claim(folder: Folder, preset: Preset) -> None:
+    """A run folder belongs to one preset: other settings must not be mixed into its checkpoints."""
+    path = folder.path / "preset.json"
+    if not path.is_file():
+        folder.write(path.name, lambda partial: partial.write_text(json.dumps(preset.as_dict(), indent=1)))
+    elif (found := json.loads(path.read_text())) != preset.as_dict():
+        changed = [k for k, v in preset.as_dict().items() if found.get(k) != v]
+        raise ValueError(
+            f"{folder.path} was begun with other settings ({', '.join(changed)}); choose another run folder or delete it"
+        )
+
+
+def _fit_fold(prepared: Path, folder: Folder, preset: Preset, fold: int, accelerator: Accelerator, limits: Limits) -> bool:
     """Locator, its measured error, grader, out-of-fold answers of one fold."""
     folds = pd.read_csv(prepared / "folds.csv")
-    outside = folds.study_id[folds.fold == fold].tolist()
-    inside = folds.study_id[folds.fold != fold].tolist() or outside  # a single study is its own fold
+    outside, inside = (folds.study_id[(folds.fold == fold) == out].tolist() for out in (True, False))
+    outside, inside = outside or inside, inside or outside  # of very few studies a fold may have none, or all
     torch.manual_seed(preset.seed + fold)
+    data = LocatorData(prepared, inside, preset), LocatorData(prepared, outside, preset, chance=False)
     locator = Locator(preset)
-    data = [LocatorData(prepared, ids, preset) for ids in (inside, outside)]
-    task = Task(folder / "locator", locator, *data, locator_loss, preset.locator_epochs)
-    if not train(task, preset, accelerator, **limits):
+    task = Task(
+        folder / "locator", locator, *data, partial(locator_terms, preset=preset), preset.locator_epochs, preset.locator_rate
+    )
+    if not _train(task, preset, accelerator, limits):
         return False
-    if accelerator.is_main_process and not (folder / "points.csv").is_file():
-        measure_locator(locator, prepared, outside, preset).to_csv(folder / "points.csv", index=False)
-    accelerator.wait_for_everyone()
-    jitter = measured_jitter(pd.read_csv(folder / "points.csv"))
+    points = _table(folder, "points.csv", accelerator, outside, partial(measure_locator, locator, prepared, preset=preset))
     torch.manual_seed(preset.seed + fold)
+    data = GraderData(prepared, inside, preset, measured_jitter(points)), GraderData(prepared, outside, preset, None)
     grader = Grader(preset)
-    data = [GraderData(prepared, inside, preset, jitter), GraderData(prepared, outside, preset, None)]
-    task = Task(folder / "grader", grader, *data, grader_loss, preset.grader_epochs)
-    if not train(task, preset, accelerator, **limits):
+    task = Task(
+        folder / "grader", grader, *data, partial(grader_terms, preset=preset), preset.grader_epochs, preset.grader_rate,
+        partial(plain_grader_terms, preset=preset), preset.plain_epochs,
+    )  # fmt: skip
+    if not _train(task, preset, accelerator, limits):
         return False
-    if accelerator.is_main_process and not (folder / "oof.csv").is_file():
-        out_of_fold(locator, grader, prepared, outside, preset).to_csv(folder / "oof.csv", index=False)
+    _table(folder, "oof.csv", accelerator, outside, partial(out_of_fold, locator, grader, prepared, preset=preset))
     return True
 
 
-def _claim(run: Path, preset: Preset, accelerator: Accelerator) -> None:
-    """A run folder belongs to one preset: other settings must not be mixed into its checkpoints."""
-    path = run / "preset.json"
-    if path.is_file() and (found := json.loads(path.read_text())) != preset.as_dict():
-        changed = [k for k, v in preset.as_dict().items() if found.get(k) != v]
-        raise ValueError(f"{run} was begun with other settings ({', '.join(changed)}); choose another run folder or delete it")
-    if accelerator.is_main_process:
-        run.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(preset.as_dict(), indent=1))
+def _train(task: Task, preset: Preset, accelerator: Accelerator, limits: Limits) -> bool:
+    if accelerator.is_local_main_process and not (task.folder.path / "model.safetensors").is_file():
+        for data in (task.train, task.held_out):
+            data.cut_all(os.cpu_count() or 1)
     accelerator.wait_for_everyone()
+    return train(task, preset, accelerator, limits)
 
 
-def measure_locator(locator: Locator, prepared: Path, studies: list[int], preset: Preset) -> pd.DataFrame:
-    """Found against annotated points of studies the locator has not seen: one row per point, error in mm."""
-    locator.eval()
+def _table(folder: Folder, name: str, accelerator: Accelerator, studies: list[int], make: Callable) -> pd.DataFrame:
+    """A table with rows for every study, made once; each study is one process's work."""
+    if not (folder.path / name).is_file():
+        with accelerator.split_between_processes(studies) as mine:
+            table = make(list(mine))
+            rows = gather_object(table.to_dict("records"))
+        if accelerator.is_main_process:
+            folder.write(name, lambda partial: pd.DataFrame(rows, columns=table.columns).to_csv(partial, index=False))
+        accelerator.wait_for_everyone()
+    return pd.read_csv(folder.path / name)
+
+
+def measure_locator(
+    locator: Locator, prepared: Path, studies: list[int], preset: Preset, points: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Found against annotated points of studies the locator has not seen: one row per point, error in mm and in slices.
+
+    points  study_id, condition, level, x_mm, y_mm, z_mm: to be compared with instead (a phantom's truth, say)
+    """
     rows = []
     for study_id in tqdm(studies, desc="measuring the locator", unit="study"):
         study = load_study(prepared, study_id)
+        true = point_table(study.points if points is None else points[points.study_id == study_id])
         found, sure = locate(locator, study, preset)
-        truth = point_table(study.points)
-        for k, (condition, level) in enumerate(TARGETS):
-            off = found[k] - truth[k]
-            rows.append((study_id, condition, level, *off, np.linalg.norm(off), sure[k]))
-    columns = ["study_id", "condition", "level", "dx_mm", "dy_mm", "dz_mm", "error_mm", "confidence"]
-    return pd.DataFrame(rows, columns=columns).dropna(subset=["error_mm"])
+        errors = np.nan_to_num(np.linalg.norm(found - true, axis=1), nan=np.inf)  # not found at all is an error too
+        for k in np.flatnonzero(np.isfinite(true).all(1)):
+            off = slices_off(study.of(SERIES_OF[TARGETS[k][0]]), found[k], true[k])
+            rows.append((study_id, *TARGETS[k], *(found[k] - true[k]), errors[k], off, sure[k]))
+    columns = ["study_id", "condition", "level", "dx_mm", "dy_mm", "dz_mm", "error_mm", "slices_off", "confidence"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def slices_off(parts: list[Series], found: np.ndarray, true: np.ndarray) -> float:
+    """How many slices lie between those nearest to two points; infinitely many if only one of the points is reached."""
+    here, there = nearest(parts, found), nearest(parts, true)
+    if here is None or there is None or here[0] is not there[0]:
+        return np.inf if here or there else 0.0
+    return abs(here[1] - there[1])
 
 
 def measured_jitter(points: pd.DataFrame) -> Jitter:
-    """The locator's typical error per family, as the spread to train the grader with (robust: 1.48 × the median)."""
-    family = points.condition.map(dict(TARGETS_FAMILY))
-    per_axis = points[["dx_mm", "dy_mm", "dz_mm"]].abs().groupby(family).median().mean(axis=1) * 1.48
-    return Jitter(tuple(float(np.clip(per_axis.get(f, 2.0), 0.5, 6.0)) for f in range(3)), slice_chance=0.1, zoom=0.06)
-
-
-TARGETS_FAMILY = [(condition, int(family)) for (condition, _), family in zip(TARGETS, TARGET_FAMILY)]
+    """The locator's typical error per family, as the spread to train the grader with (robust: 1.48 × the median), and how
+    often it is a slice off; within limits, for a set may be small."""
+    points = points[np.isfinite(points.error_mm)]
+    by_family = points.groupby(points.condition.map(FAMILY))
+    mm = by_family[["dx_mm", "dy_mm", "dz_mm"]].agg(lambda d: d.abs().median()).mean(axis=1) * 1.48
+    off = by_family.slices_off.agg(lambda d: (d > 0).mean())
+    limits = (mm, 0.5, 2.0, 6.0), (off, 0.05, 0.1, 0.3)
+    return Jitter(
+        *(tuple(round(float(np.clip(of.get(f, usual), low, high)), 3) for f in FAMILIES) for of, low, usual, high in limits)
+    )
 
 
 def out_of_fold(locator: Locator, grader: Grader, prepared: Path, studies: list[int], preset: Preset) -> pd.DataFrame:
-    """Logits for studies neither model has seen, by the same path as inference: row_id and three logits."""
-    locator.eval(), grader.eval()
+    """Logits for studies neither model has seen, by the same path as inference: study_id, row_id and three logits; those of
+    the prior where nothing of the level is to be seen."""
+    prior = np.log(metrics.prior(pd.read_csv(prepared / "labels.csv"), smoothing=4).loc[list(TARGETS)].to_numpy())
     rows = []
     for study_id in tqdm(studies, desc="grading held-out studies", unit="study"):
         study = load_study(prepared, study_id)
-        logits, _ = grade(grader, study, locate(locator, study, preset)[0], preset)
-        rows += [(study_id, row_id(study_id, *target), *values) for target, values in zip(TARGETS, logits)]
+        logits, seen = grade(grader, study, locate(locator, study, preset)[0], preset)
+        logits = np.where(seen[:, None], logits, prior)
+        rows += [(study_id, row_id(study_id, *target), *values) for target, values in zip(TARGETS, logits.tolist())]
     return pd.DataFrame(rows, columns=["study_id", "row_id", *GRADE_COLUMNS])
 
 
-def _finish(prepared: Path, run: Path, preset: Preset) -> None:
+def _finish(prepared: Path, folder: Folder, preset: Preset) -> None:
     """Prior, temperature and out-of-fold answers of the whole run; run.json last, because it says that all is there."""
-    labels = pd.read_csv(prepared / "labels.csv")
-    metrics.prior(labels, smoothing=4).to_csv(run / "prior.csv")
-    oof = pd.concat([pd.read_csv(run / f"fold{fold}" / "oof.csv") for fold in preset.train_folds], ignore_index=True)
+    paths = [folder.path / f"fold{fold}" / "oof.csv" for fold in preset.train_folds]
+    if not all(path.is_file() for path in paths):
+        return
+    labels, oof = pd.read_csv(prepared / "labels.csv"), pd.concat(map(pd.read_csv, paths), ignore_index=True)
     temperature = fit_temperature(labels[labels.study_id.isin(oof.study_id)], oof)
-    cooled(oof, temperature).to_csv(run / "oof.csv", index=False)
     content = {"preset": preset.as_dict(), "folds": list(preset.train_folds), "temperature": temperature}
-    (run / ".run.json").write_text(json.dumps(content, indent=1))
-    (run / ".run.json").replace(run / "run.json")
+    folder.write("prior.csv", metrics.prior(labels, smoothing=4).to_csv)
+    folder.write("oof.csv", lambda path: cooled(oof, temperature).to_csv(path, index=False))
+    folder.write("run.json", lambda path: path.write_text(json.dumps(content, indent=1)))
 
 
 def cooled(logits: pd.DataFrame, temperature: float) -> pd.DataFrame:
@@ -286,7 +222,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m utils.training", description="Train a run on a prepared store.")
     parser.add_argument("prepared"), parser.add_argument("run")
     parser.add_argument("--preset", default="demo")
-    parser.add_argument("--minutes", type=float, help="start no new epoch after this long")
+    parser.add_argument("--minutes", type=float, help="begin no epoch that would not end within this time")
+    parser.add_argument("--fold", type=int, help="train only this fold; the last one to end finishes the run")
+    parser.add_argument("--copies", help="a second folder that is given every file")
     a = parser.parse_args()
-    done = fit(a.prepared, a.run, a.preset, a.minutes)
-    print(f"{a.run}: out-of-fold {oof_score(a.prepared, a.run)}" if done else f"{a.run}: time is up; run it again to go on")
+    done = fit(a.prepared, a.run, a.preset, a.minutes, copies=a.copies, fold=a.fold)
+    print(f"{a.run}: out-of-fold {oof_score(a.prepared, a.run)}" if done else f"{a.run}: not finished; run it again to go on")

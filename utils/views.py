@@ -5,7 +5,7 @@ A window is a geometry.Slice, so a pixel that a model points at goes back to mm 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ POINT = ["x_mm", "y_mm", "z_mm"]
 LOCAL_MM = 88.0  # foramina and recesses are sought in a window of this size round the level's canal point
 FORAMEN_SIDE_MM = (4.0, 34.0)  # and foramina on the sagittal slices this far to the side of it (13-23 in real studies)
 REACH_MM = 13.0  # a slice further from a point does not show it; blocks of an axial series are up to 22.5 mm apart
+MARGIN = 1.25  # windows for training are cut so many times as large, for moves that follow
 SIDES = ("Left", "Right")
 # The views of a study: (index into TARGETS, series description). The canal is also seen in the axial slice.
 VIEWS = [(k, SERIES_OF[condition]) for k, (condition, _) in enumerate(TARGETS)]
@@ -73,33 +74,48 @@ def point_table(points: pd.DataFrame) -> np.ndarray:
 # --- stage 1: what the locator sees ---------------------------------------------------------------------------------
 
 
-def sagittal_windows(series: Series, preset: Preset, shift_mm=(0.0, 0.0), zoom: float = 1.0, slices=None) -> list[Slice]:
-    """Every slice (or those given) as one square window, round the middle of the series, moved and zoomed if asked."""
-    centre = np.mean([s.centre for s in series.slices], 0) + np.array([0.0, *shift_mm])
-    chosen = range(len(series)) if slices is None else slices
-    return [window(series.slices[i], centre, preset.locator_mm * zoom, preset.locator_px) for i in chosen]
+def sagittal_windows(series: Series, preset: Preset, margin: float = 1.0) -> list[Slice]:
+    """Every slice as one square window round the middle of the series."""
+    centre, px = np.mean([s.centre for s in series.slices], 0), with_margin(preset.locator_px, margin)
+    return [window(s, centre, preset.locator_mm * px / preset.locator_px, px) for s in series.slices]
 
 
-def recess_window(parts: list[Series], canal_mm: np.ndarray, preset: Preset, shift_mm=(0.0, 0.0), zoom: float = 1.0):
-    """The axial slice through a canal point as a window round it; None where there is no such slice or point."""
+def recess_windows(
+    parts: list[Series], canal_mm: np.ndarray, preset: Preset, margin: float = 1.0, beside: int = 0
+) -> list[Slice]:
+    """The axial slice through a canal point, and so many beside it on either side, as windows round the point; none where
+    there is no such slice or point."""
     found = nearest(parts, canal_mm) if np.isfinite(canal_mm).all() else None
     if found is None:
-        return None
-    one = found[0].slices[found[1]]
-    return window(one, canal_mm + np.asarray(shift_mm) @ one.axes, LOCAL_MM * zoom, preset.locator_px // 2)
+        return []
+    px = with_margin(preset.locator_px // 2, margin)
+    return [
+        window(found[0].slices[i], canal_mm, LOCAL_MM * px / (preset.locator_px // 2), px)
+        for i in neighbours(*found, beside, repeat=False)
+    ]
 
 
-def foramen_windows(
-    parts: list[Series], canal_mm: np.ndarray, side: str, preset: Preset, shift_mm=(0.0, 0.0), zoom: float = 1.0
-) -> list[Slice]:
+def foramen_windows(parts: list[Series], canal_mm: np.ndarray, side: str, preset: Preset, margin: float = 1.0) -> list[Slice]:
     """The sagittal slices to one side of a canal point, as windows round its level; the slice's place tells the side."""
     if not parts or not np.isfinite(canal_mm).all():
         return []
     sign = 1.0 if side == "Left" else -1.0
     low, high = FORAMEN_SIDE_MM
     beside = [s for s in max(parts, key=len).slices if low < -sign * s.distance(canal_mm) * np.sign(s.normal[0]) < high]
-    px = preset.locator_px // 2
-    return [window(s, canal_mm + np.asarray(shift_mm) @ s.axes, LOCAL_MM * zoom, px) for s in beside]
+    px = with_margin(preset.locator_px // 2, margin)
+    return [window(s, canal_mm, LOCAL_MM * px / (preset.locator_px // 2), px) for s in beside]
+
+
+def with_margin(px: int, margin: float = MARGIN) -> int:
+    """px of a window that is so many times as large, even if px is, so that the small one's pixels are among the large one's."""
+    return px + 2 * round(px * (margin - 1) / 2)
+
+
+def neighbours(series: Series, i: int, beside: int, repeat: bool = True) -> list[int]:
+    """Slice i with so many on either side of the same stack; at its ends the last is repeated, or left out."""
+    stack = next(s for s in series.stacks if i in s)
+    places = range(stack.index(i) - beside, stack.index(i) + beside + 1)
+    return [stack[min(max(k, 0), len(stack) - 1)] for k in places if repeat or 0 <= k < len(stack)]
 
 
 def stack_pixels(windows: list[Slice]) -> np.ndarray:
@@ -110,44 +126,27 @@ def stack_pixels(windows: list[Slice]) -> np.ndarray:
 # --- stage 2: what the grader sees ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Jitter:
-    """How far off a locator typically is: standard deviation in mm, per family in the order of FAMILIES."""
-
-    mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    slice_chance: float = 0.0  # chance to be one slice off
-    zoom: float = 0.0
-
-    def draw(self, rng: np.random.Generator, family: int) -> tuple[np.ndarray, int, float]:
-        off = int(rng.integers(0, 2) * 2 - 1) if rng.random() < self.slice_chance else 0
-        return rng.normal(0, self.mm[family], 3), off, float(np.exp(rng.normal(0, self.zoom)))
-
-
 def grader_views(
-    study: PreparedStudy, points: np.ndarray, preset: Preset, rng: np.random.Generator | None = None, jitter: Jitter | None = None
+    study: PreparedStudy, points: np.ndarray, preset: Preset, margin: float = 1.0, beside: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Crops (30, slices, px, px) uint8 and which of the 30 views exist (30,), for points (25, 3) in mm.
 
     Right-sided views are mirrored onto the left, so that one model learns both sides from all of them.
+    margin, beside: so many times as large, and so many more slices on either side, for what is moved afterwards
     """
-    px, count = preset.crop_px, preset.slices
+    px, count = with_margin(preset.crop_px, margin), preset.slices + 2 * beside
     crops, exists = np.zeros((len(VIEWS), count, px, px), np.uint8), np.zeros(len(VIEWS), bool)
     for k, (target, description) in enumerate(VIEWS):
         found = nearest(study.of(description), points[target]) if np.isfinite(points[target]).all() else None
         if found is not None:
-            moved = jitter.draw(rng, TARGET_FAMILY[target]) if jitter else (np.zeros(3), 0, 1.0)
-            crops[k] = _crop(*found, points[target], TARGETS[target][0], description, preset, *moved)
-            exists[k] = True
+            slices = [found[0].slices[i] for i in neighbours(*found, count // 2)]
+            cut = stack_pixels([window(s, points[target], preset.crop_mm * px / preset.crop_px, px) for s in slices])
+            crops[k], exists[k] = seen_from_the_left(cut, TARGETS[target][0], description), True
     return crops, exists
 
 
-def _crop(series, i, mm, condition, description, preset, shift, slices_off, zoom) -> np.ndarray:
-    """(slices, px, px): neighbouring slices of one stack round the point."""
-    stack = next(s for s in series.stacks if i in s)
-    at = stack.index(i) + slices_off
-    half = preset.slices // 2
-    chosen = [stack[int(np.clip(at + d, 0, len(stack) - 1))] for d in range(-half, preset.slices - half)]
-    crops = stack_pixels([window(series.slices[j], mm + shift, preset.crop_mm * zoom, preset.crop_px) for j in chosen])
-    if condition.startswith("Right"):
-        crops = crops[:, :, ::-1] if description == AXIAL_T2 else crops[::-1]
-    return crops
+def seen_from_the_left(crops: np.ndarray, condition: str, description: str) -> np.ndarray:
+    """(slices, px, px) of a right-sided condition as they would look on the left."""
+    if not condition.startswith("Right"):
+        return crops
+    return crops[:, :, ::-1] if description == AXIAL_T2 else crops[::-1]

@@ -1,0 +1,141 @@
+"""Nothing is lost: damaged, missing or half-written files are passed over, and a second place is as good as the first."""
+
+import errno
+import os
+import shutil
+
+import pytest
+import torch
+
+from utils import checkpoints
+from utils.checkpoints import Checkpoints, Folder
+
+
+def names(place):
+    return sorted(path.name.split("-")[1] for path in place.glob("epoch-*.pt"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path / "here", tmp_path / "drive")
+
+
+def save(folder, *epochs):
+    for epoch in epochs:
+        Checkpoints(folder).save({"epoch": epoch, "w": torch.full((1000,), float(epoch))}, epoch)
+
+
+def test_the_last_two_are_kept_in_both_places_and_the_newest_is_read(folder):
+    save(folder, 1, 2, 3)
+    assert names(folder.path) == names(folder.copies) == ["0002", "0003"]
+    state = Checkpoints(folder).newest()
+    assert state["epoch"] == 3
+    assert torch.equal(state["w"], torch.full((1000,), 3.0))
+
+
+def test_without_any_there_is_nothing_to_go_on_from(folder):
+    assert Checkpoints(folder).newest() is None
+
+
+@pytest.mark.parametrize("harm", ["flip a bit", "cut it short", "empty it"])
+def test_a_damaged_one_is_named_and_the_one_before_it_read(folder, capsys, harm):
+    save(folder, 1, 2)
+    shutil.rmtree(folder.copies)
+    newest = max(folder.path.glob("epoch-0002*"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes({"flip a bit": bytes(content), "cut it short": bytes(content[:-100]), "empty it": b""}[harm])
+    assert Checkpoints(folder).newest()["epoch"] == 1
+    assert f"{newest} is damaged; going on from the one before it." in capsys.readouterr().out
+
+
+def test_the_second_place_serves_when_the_first_is_damaged_or_gone(folder):
+    save(folder, 1, 2)
+    for path in folder.path.glob("epoch-*.pt"):
+        path.write_bytes(b"")
+    assert Checkpoints(folder).newest()["epoch"] == 2
+    shutil.rmtree(folder.path)
+    assert Checkpoints(folder).newest()["epoch"] == 2
+
+
+def test_what_a_kill_left_half_written_is_not_taken_for_a_checkpoint(folder):
+    save(folder, 1)
+    for place in (folder.path, folder.copies):
+        (place / "partial-1.tmp").write_bytes(b"half")
+    assert Checkpoints(folder).newest()["epoch"] == 1
+    Checkpoints(folder).clear()
+    assert not [*folder.path.iterdir(), *folder.copies.iterdir()]
+
+
+def test_after_a_damaged_one_the_same_epoch_again_is_the_newest(folder):
+    save(folder, 1, 2)
+    for path in [*folder.path.glob("epoch-0002*"), *folder.copies.glob("epoch-0002*")]:
+        path.write_bytes(b"")
+    Checkpoints(folder).save({"epoch": 2, "again": True}, 2)
+    assert Checkpoints(folder).newest().get("again")
+
+
+def test_a_full_disk_is_told_once_and_costs_no_older_checkpoint(folder, capsys, monkeypatch):
+    save(folder, 1)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    kept = Checkpoints(folder)
+    monkeypatch.setattr(checkpoints.torch, "save", full)
+    kept.save({"epoch": 2}, 2)
+    kept.save({"epoch": 3}, 3)
+    told = capsys.readouterr().out
+    assert told == f"{folder.path} cannot be written (No space left on device). Free some space; training goes on.\n"
+    assert kept.newest()["epoch"] == 1
+
+
+def test_a_second_place_that_dies_is_told_once_and_work_goes_on(folder, capsys, monkeypatch):
+    kept, copied = Checkpoints(folder), shutil.copyfile
+
+    def dead(*_):
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))  # what a dropped Drive mount answers
+
+    monkeypatch.setattr(checkpoints.shutil, "copyfile", dead)
+    kept.save({"epoch": 1}, 1)
+    kept.save({"epoch": 2}, 2)
+    told = capsys.readouterr().out
+    assert told.count("Transport endpoint is not connected") == 1
+    assert f"{folder.path} holds everything" in told
+    monkeypatch.setattr(checkpoints.shutil, "copyfile", copied)
+    kept.save({"epoch": 3}, 3)  # mounted again
+    assert names(folder.copies) == ["0003"]
+
+
+def test_a_copy_that_reads_back_otherwise_never_gets_its_name(folder, capsys, monkeypatch):
+    monkeypatch.setattr(checkpoints.shutil, "copyfile", lambda _, to: to.write_bytes(b"something else"))
+    save(folder, 1)
+    assert names(folder.copies) == []
+    assert "reads back otherwise" in capsys.readouterr().out
+
+
+def test_a_new_machine_gets_back_what_the_second_place_has(folder, tmp_path):
+    part = folder / "fold0"
+    part.write("points.csv", lambda path: path.write_text("1"))
+    folder.write("run.json", lambda path: path.write_text("{}"))
+    other = Folder(tmp_path / "elsewhere", folder.copies)
+    other.path.mkdir()
+    (other.path / "run.json").write_text("my own")
+    save(part, 1)
+    other.restore()
+    assert names(other.path / "fold0") == []  # read from where they are
+    assert Checkpoints(other / "fold0").newest()["epoch"] == 1
+    assert (other.path / "fold0" / "points.csv").read_text() == "1"
+    assert (other.path / "run.json").read_text() == "my own"
+
+
+def test_an_interrupted_write_leaves_the_old_file(folder):
+    folder.write("a.txt", lambda path: path.write_text("old"))
+
+    def killed(path):
+        path.write_text("ne")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        folder.write("a.txt", killed)
+    assert (folder.path / "a.txt").read_text() == "old"
