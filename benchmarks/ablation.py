@@ -48,7 +48,7 @@ VARIANTS = {
     "the recipe": Variant(),
     "features not compared within the study": Variant(instead={"utils.models.within_study": lambda seen, exists: seen}),
     "loss without weights": Variant(terms=losses.plain_grader_terms),
-    "loss first without weights, then with them": Variant({"plain_epochs": 8}),
+    "loss first without weights, then with them": Variant({"plain_epochs": 5}),
     "crops as if the locator never erred": Variant(jitter=Jitter()),
     "every image as it is, no other contrasts": Variant(instead={"utils.batches.draw_look": lambda rng: np.float32(PLAIN)}),
     "no mirror": Variant(instead={"utils.batches.mirrored": as_it_is}),

@@ -5,7 +5,11 @@ import pytest
 import torch
 
 from utils import augment
-from utils.vision import torchvision
+from utils.vision import torchvision  # first, so that the rest of torchvision loads
+
+# isort: split
+from torchvision.transforms.v2.functional import affine
+from torchvision.tv_tensors import KeyPoints
 
 
 def moves(*drawn) -> torch.Tensor:
@@ -51,11 +55,14 @@ def test_the_move_is_torchvisions_affine_with_its_keypoints():
     forward = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])  # torchvision's: given to moved
     move = np.column_stack([forward.T, -forward.T @ shift]).astype(np.float32)
     x, here = dot(65, 6, 4), augment.move_windows(dot(65, 6, 4), moves(move), 65)
-    there = torchvision.transforms.functional.affine(
-        x, angle, list(shift), 1.0, [0.0], torchvision.transforms.InterpolationMode.BILINEAR
-    )
+    there = affine(x, angle, list(shift), 1.0, [0.0], torchvision.transforms.InterpolationMode.BILINEAR)
     assert peak(here[0, 0]) == pytest.approx(peak(there[0, 0]), abs=0.02)
     assert torch.allclose(here, there, atol=0.02)
+    corner = 65 / 2  # torchvision counts key points from the corner
+    point = KeyPoints([[6 + corner, 4 + corner]], canvas_size=(65, 65))
+    there = affine(point, angle, list(shift), 1.0, [0.0])
+    here = augment.move_points(torch.tensor([[6.0, 4.0]]), moves(move))
+    assert (here + corner).numpy() == pytest.approx(there.numpy(), abs=1e-3)
 
 
 def test_heat_lies_where_the_point_is_in_all_three_directions():

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 
@@ -15,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from utils import loop, training
+from utils import loop, rsna, training
 from utils.batches import GraderData, Jitter
 from utils.checkpoints import Checkpoints, Folder
 from utils.losses import grader_terms
@@ -67,14 +66,14 @@ def test_the_real_kill_too(store, run, tmp_path):
     shutil.copytree(run, folder)
     (folder / "run.json").unlink()
     shutil.rmtree(folder / "fold0" / "grader")
-    code = "from tests.test_training import *; training.fit(sys.argv[1], sys.argv[2], TINY)"
-    process = subprocess.Popen([sys.executable, "-c", code, str(store), str(folder)], stderr=subprocess.DEVNULL)
+    code = """
+from tests.test_training import *
+training.fit(sys.argv[1], sys.argv[2], TINY, report=lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+"""
+    killed = subprocess.run([sys.executable, "-c", code, str(store), str(folder)], stderr=subprocess.DEVNULL)
+    assert killed.returncode == -signal.SIGKILL
     grader = Folder(folder / "fold0" / "grader")
-    while not list(grader.path.glob("epoch-*.pt")) and process.poll() is None:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert len(Checkpoints(grader).newest()["history"]) >= 1
+    assert len(Checkpoints(grader).newest()["history"]) == 1
     assert training.fit(store, folder, TINY)
     assert pd.read_csv(grader.path / "history.csv").epoch.tolist() == [1, 2]
     assert digest(folder) == digest(run)
@@ -278,8 +277,6 @@ def test_learning_rate_warms_up_and_comes_down():
 
 def test_temperature_cools_what_is_too_sure():
     rng = np.random.default_rng(0)
-    from utils import rsna
-
     rows = [(s, *t) for s in range(60) for t in rsna.TARGETS]
     logits = rng.normal(0, 1, (len(rows), 3))
     grades = [rsna.GRADES[rng.choice(3, p=np.exp(z) / np.exp(z).sum())] for z in logits]
@@ -287,3 +284,15 @@ def test_temperature_cools_what_is_too_sure():
     table = labels.assign(row_id=[rsna.row_id(*row) for row in rows])
     table[list(rsna.GRADE_COLUMNS)] = logits * 2.5  # the same opinion, two and a half times too sure
     assert 1.8 < training.fit_temperature(labels, table) <= 3.0
+
+
+def test_temperature_stays_one_where_there_is_nothing_to_score():
+    rows = [(1, *target) for target in rsna.TARGETS]
+    labels = pd.DataFrame(rows, columns=["study_id", "condition", "level"]).assign(grade=None)
+    table = labels.assign(row_id=[rsna.row_id(*row) for row in rows], **dict.fromkeys(rsna.GRADE_COLUMNS, 0.0))
+    assert training.fit_temperature(labels, table) == 1.0
+
+
+def test_an_odd_batch_for_mixup_is_told(capsys):
+    loop.start(replace(TINY, batch=3, mixup=0.2))
+    assert "mixup needs pairs: of a batch of 3 a process has 3" in capsys.readouterr().out

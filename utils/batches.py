@@ -78,8 +78,9 @@ class Studies(Dataset):
         todo = [study for study in self.studies if not self.path(study).is_file()]
         if todo:
             self._check_disk(todo)  # which cuts the first
-        work = Parallel(jobs, return_as="generator")(delayed(self._cut_one)(study) for study in todo[1:])
-        for _ in tqdm(work, total=len(todo[1:]), desc=f"cutting windows for the {self.name}", unit="study", disable=not todo):
+        rest, name = todo[1:], f"cutting windows for the {self.name}"
+        work = Parallel(jobs, return_as="generator")(delayed(self._cut_one)(study) for study in rest)
+        for _ in tqdm(work, name, len(rest), unit="study", disable=not rest):
             pass
 
     def _check_disk(self, todo: list[int]) -> None:

@@ -46,7 +46,13 @@ def precision() -> str:
 def start(preset: Preset) -> Accelerator:
     """preset.batch counts the studies of all processes together, so that a result does not depend on how many there are."""
     dealt = DataLoaderConfiguration(split_batches=True)
-    return Accelerator(mixed_precision=precision(), gradient_accumulation_steps=preset.accumulate, dataloader_config=dealt)
+    accelerator = Accelerator(mixed_precision=precision(), gradient_accumulation_steps=preset.accumulate, dataloader_config=dealt)
+    if preset.mixup and preset.batch // accelerator.num_processes % 2:
+        accelerator.print(
+            f"mixup needs pairs: of a batch of {preset.batch} a process has {preset.batch // accelerator.num_processes}, "
+            "so the odd one stays unmixed"
+        )
+    return accelerator
 
 
 @dataclass

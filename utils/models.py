@@ -152,8 +152,9 @@ def backbone(preset: Preset) -> nn.Module:
         stages = [Block(a, b, 2) for a, b in zip((1, *widths), widths)]
         return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten())
     net = _torchvision_model(preset)
-    _, classifier = [m for m in net.named_modules() if isinstance(m[1], nn.Linear)][-1]
-    return nn.Sequential(_GreyToColour(), net, nn.Linear(classifier.out_features, preset.features))
+    name, classifier = [m for m in net.named_modules() if isinstance(m[1], nn.Linear)][-1]
+    net.set_submodule(name, nn.Linear(classifier.in_features, preset.features))  # in place of ImageNet's thousand classes
+    return nn.Sequential(_GreyToColour(), net)
 
 
 def _torchvision_model(preset: Preset) -> nn.Module:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 class Preset:
     name: str
     # the phantom that stands in for the real data
-    phantom_studies: int = 64
+    phantom_studies: int = 128
     phantom_test_studies: int = 8
     # cross-validation: how many folds there are, and which of them this preset trains
     folds: int = 4
@@ -18,7 +18,7 @@ class Preset:
     locator_px: int = 144
     locator_mm: float = 300.0
     locator_width: int = 12
-    locator_epochs: int = 26
+    locator_epochs: int = 13
     locator_slices: int = 3
     # stage 2, the grader: crops of crop_px pixels and crop_mm mm, `slices` of them per view
     backbone: str = "small"  # "small", or any torchvision classification model
@@ -27,7 +27,7 @@ class Preset:
     crop_mm: float = 48.0
     slices: int = 3
     features: int = 96
-    grader_epochs: int = 12
+    grader_epochs: int = 8
     view_dropout: float = 0.05  # how often a view is hidden in training, and a whole series: it learns to do without
     mixup: float = 0.0  # alpha of the Beta distribution that shares are drawn from; 0: studies are not mixed
     plain_epochs: int = 0  # first so many epochs on a loss without weights, then the rest with them, the encoder at rest
