@@ -1,6 +1,6 @@
 """Seconds per study of each stage from drawing to grading, on one process: median of several studies.
 
-python -m benchmarks.stages RUN      (a finished run, e.g. out/runs/phantom-64-demo)
+python -m benchmarks.stages RUN      (a finished run, e.g. out/runs/phantom-128-demo)
 """
 
 import resource

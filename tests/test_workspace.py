@@ -9,9 +9,9 @@ from utils import workspace
 def test_everything_lies_under_one_home(monkeypatch, tmp_path):
     monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
     work = workspace.open_workspace("phantom", "t4", data=False)
-    assert work.data == tmp_path / "data" / "phantom-64"
-    assert work.prepared == tmp_path / "prepared" / "phantom-64"
-    assert work.run == work.phantom_run == tmp_path / "runs" / "phantom-64-t4"
+    assert work.data == tmp_path / "data" / "phantom-128"
+    assert work.prepared == tmp_path / "prepared" / "phantom-128"
+    assert work.run == work.phantom_run == tmp_path / "runs" / "phantom-128-t4"
 
 
 def test_a_folder_of_ones_own(monkeypatch, tmp_path):
@@ -20,7 +20,7 @@ def test_a_folder_of_ones_own(monkeypatch, tmp_path):
     work = workspace.open_workspace(str(tmp_path / "mine"), "demo")
     assert work.data == tmp_path / "mine"
     assert work.run == tmp_path / "runs" / "mine-demo"
-    assert work.phantom_run == tmp_path / "runs" / "phantom-64-demo"
+    assert work.phantom_run == tmp_path / "runs" / "phantom-128-demo"
 
 
 def test_a_folder_that_is_not_there_names_the_choices(tmp_path):
