@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mirror import mirrored
 from torch.utils.data import default_collate
 
 from utils import batches, losses, views
 from utils.batches import GraderData, Jitter, LocatorData
-from utils.geometry import Series
 from utils.prepare import StoreError, load_study
 from utils.presets import Preset
 from utils.rsna import AXIAL_T2, CANAL, TARGETS
@@ -83,7 +83,7 @@ def test_every_epoch_shows_every_study_once_in_its_own_order(store, studies):
     for epoch in range(3):
         data.epoch.fill_(epoch)
         orders.append([tuple(data[k]["grades"].tolist()) for k in range(len(data))])
-    by_mirror = [{min(g, tuple(np.array(g)[batches.OTHER_TARGET])) for g in order} for order in orders]
+    by_mirror = [{min(g, tuple(np.array(g)[views.OTHER_TARGET])) for g in order} for order in orders]
     assert by_mirror[0] == by_mirror[1] == by_mirror[2]
     assert orders[0] != orders[1]
 
@@ -95,8 +95,7 @@ def test_held_out_studies_are_shown_as_they_are_in_use(store, studies):
     batch = default_collate([data[2]])
     assert torch.equal(batch["exists"][0], torch.from_numpy(exists))
     shown = losses.seen(batch, PRESET)[0] * 255
-    assert np.abs(shown.numpy() - crops).max() < 1.01  # the large window is rounded on its own
-    assert np.abs(shown.numpy() - crops).mean() < 0.1
+    assert np.abs(shown.numpy() - crops).max() < 0.51  # what is kept is rounded to whole greys
 
 
 def test_heat_follows_the_points_through_every_draw(store, studies):
@@ -127,39 +126,21 @@ def test_a_point_seen_in_a_window_is_the_annotated_one(store, studies):
             assert not share.any() or np.linalg.norm(one.to_pixel(mm) - xy) * one.spacing[0] < 0.5
 
 
-def reflected(study):
-    """The patient in a mirror: every slice keeps its pixels but for the order of columns, x changes its sign."""
-    flip = np.array([-1.0, 1.0, 1.0])
-
-    def turn(s):
-        across = abs(s.axes[0, 0]) > 0.5  # an axial slice: its columns run from right to left
-        if not across:
-            return replace(s, origin=s.origin * flip, axes=s.axes * flip)
-        last = s.to_patient((s.pixels.shape[1] - 1, 0))
-        return replace(s, pixels=s.pixels[:, ::-1], origin=last * flip, axes=s.axes * flip * [[-1], [1]])
-
-    parts = []
-    for part in study.series:
-        slices = tuple(turn(s) for s in part.series.slices)
-        parts.append(replace(part, series=Series(slices if part.description == AXIAL_T2 else slices[::-1])))
-    return replace(study, series=tuple(parts))
-
-
 def test_the_mirrored_views_are_the_views_of_the_mirrored_patient(store, studies, whole_study):
     study = load_study(store, whole_study)
     points = views.point_table(study.points)
-    there = views.grader_views(reflected(study), points[batches.OTHER_TARGET] * [-1, 1, 1], PRESET)
+    there = views.grader_views(mirrored(study), points[views.OTHER_TARGET] * [-1, 1, 1], PRESET)
     grades = np.arange(25)
-    crops, exists, swapped, flip = batches.mirrored(*views.grader_views(study, points, PRESET), grades)
+    crops, exists, swapped, flip = views.mirrored(*views.grader_views(study, points, PRESET), grades)
     crops[flip] = crops[flip][..., ::-1]
     assert (exists == there[1]).all()
-    assert np.abs(crops.astype(int) - there[0]).mean() < 0.3
+    assert np.abs(crops - there[0]).max() < 1e-3
     assert [TARGETS[k][0] for k in swapped[[0, 5, 20]]] == [
         CANAL,
         "Right Neural Foraminal Narrowing",
         "Left Subarticular Stenosis",
     ]
-    again = batches.mirrored(crops, exists, swapped)
+    again = views.mirrored(crops, exists, swapped)
     assert (again[2] == grades).all()
 
 

@@ -1,13 +1,18 @@
 """From a study to answers: always 25 rows, always valid, and what could not be seen is said."""
 
+import itertools
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
+from mirror import mirrored
 
-from utils import inference, metrics, prepare, report, rsna, training
+from utils import inference, metrics, prepare, report, rsna, training, views
 from utils.presets import Preset
 from utils.rsna import GRADE_COLUMNS
 
@@ -51,7 +56,7 @@ def test_what_cannot_be_seen_is_answered_by_the_prior_and_named(spoiled, run):
     answers = inference.answers(tables, run)
     assert len(answers) == 50
     seen = answers[answers.study_id == study].set_index("condition")
-    assert (seen.loc["Left Subarticular Stenosis"].note.str.startswith("prior used: Axial T2 is missing, unreadable")).all()
+    assert (seen.loc["Left Subarticular Stenosis"].note.str.startswith("prior used: Axial T2 cannot be seen: ")).all()
     assert (seen.loc[rsna.CANAL].note == "").all()
     expected = run.prior.loc["Left Subarticular Stenosis"].to_numpy()
     assert seen.loc["Left Subarticular Stenosis", list(GRADE_COLUMNS)].to_numpy(float) == pytest.approx(expected)
@@ -68,6 +73,126 @@ def test_file_names_and_instance_numbers_do_not_change_the_answers(spoiled, run)
             path.rename(folder / f"{(k * 31) % 97}-x.dcm")
     after = inference.answers(tables, run, studies=[study])
     assert np.abs(before[list(GRADE_COLUMNS)].to_numpy() - after[list(GRADE_COLUMNS)].to_numpy()).max() < 1e-6
+
+
+def probabilities(answers):
+    return answers.set_index("row_id")[list(GRADE_COLUMNS)].to_numpy(float)
+
+
+def test_slices_numbered_the_other_way_round_do_not_change_the_answers(spoiled, run):
+    _, tables = spoiled
+    study = tables.studies("test")[0]
+    before = inference.answers(tables, run, studies=[study])
+    for folder in tables.folder(study).iterdir():
+        files = {path: pydicom.dcmread(path) for path in folder.iterdir()}
+        last = max(int(data.InstanceNumber) for data in files.values())
+        for path, data in files.items():
+            data.InstanceNumber = last + 1 - int(data.InstanceNumber)
+            data.save_as(path)
+    after = inference.answers(tables, run, studies=[study])
+    assert np.abs(probabilities(before) - probabilities(after)).max() < 1e-4
+    assert not before.instance_number.equals(after.instance_number)  # told as they are numbered now
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.5, 0.8])
+def test_another_split_of_the_axial_slices_into_series_does_not_change_the_answers(spoiled, run, cut):
+    root, tables = spoiled
+    study = tables.studies("test")[0]
+    before = inference.answers(tables, run, studies=[study])
+    axial = int(tables.series_of(study).set_index("series_description").series_id[rsna.AXIAL_T2])
+    one = next(part.series for part in prepare.prepare_study(tables, study).series if part.series_id == axial)
+    lower = one.instances[int(cut * len(one)) :]
+    other = tables.folder(study) / "77"
+    other.mkdir()
+    for instance in lower:
+        shutil.move(tables.folder(study, axial) / f"{instance}.dcm", other)
+    with (root / "test_series_descriptions.csv").open("a") as table:
+        table.write(f"{study},77,{rsna.AXIAL_T2}\n")
+    after = inference.answers(rsna.load_tables(root), run, studies=[study])
+    assert np.abs(probabilities(before) - probabilities(after)).max() < 1e-4
+    assert (after.series_id == 77).any()  # and points on it are told as its own
+    where = ["row_id", "instance_number"]
+    pd.testing.assert_frame_equal(before[where], after[where])
+
+
+def test_a_mirrored_patient_gets_mirrored_answers(tables, run):
+    study = prepare.prepare_study(tables, tables.studies("test")[0])
+    here, there = (inference.answer_study(run, one) for one in (study, mirrored(study)))
+    there = there.set_index(there.condition.map(rsna.mirror) + there.level).loc[here.condition + here.level]
+    assert here.x_mm.to_numpy() == pytest.approx(-there.x_mm.to_numpy(), abs=0.01, nan_ok=True)
+    columns, seen = list(GRADE_COLUMNS), (here.note == "").to_numpy()
+    assert seen.sum() > 15
+    assert np.abs(here[columns].to_numpy() - there[columns].to_numpy())[seen].max() < 1e-3
+    sides = here.set_index(["condition", "level"])[columns]
+    assert not np.allclose(sides.loc["Left Subarticular Stenosis"], sides.loc["Right Subarticular Stenosis"], atol=1e-3)
+
+
+def test_grades_at_mirrored_points_are_mirrored_grades(tables, run, whole_study):
+    study = prepare.prepare_study(tables, whole_study)
+    grades = [
+        inference.grade(run.folds[0][1], one, views.point_table(one.points), run.preset)[0] for one in (study, mirrored(study))
+    ]
+    assert np.abs(grades[0] - grades[1][views.OTHER_TARGET]).max() < 1e-4
+    assert np.abs(grades[0] - grades[1]).max() > 1e-3
+
+
+def test_only_folds_that_saw_a_level_are_averaged(tables, run, monkeypatch):
+    study = prepare.prepare_study(tables, tables.studies("test")[0])
+    answered = [(np.full((25, 3), [0.0, 0.0, 5.0]), np.arange(25) < 20), (np.full((25, 3), [5.0, 0, 0]), np.arange(25) < 10)]
+    turns = itertools.cycle(answered)
+    monkeypatch.setattr(inference, "grade", lambda *_: next(turns))
+    p = inference.answer_study(replace(run, folds=run.folds * 2), study)[list(GRADE_COLUMNS)].to_numpy()
+    one = inference.softmax(np.array([0.0, 0.0, 5.0]), run.temperature)
+    assert p[0] == pytest.approx((one + one[::-1]) / 2)  # both
+    assert p[15] == pytest.approx(one)  # the first alone
+    assert p[24] == pytest.approx(run.prior.loc[[rsna.TARGETS[24]]].to_numpy()[0])  # neither
+
+
+def test_killed_between_two_studies_it_goes_on_with_the_second(tables, run, tmp_path, monkeypatch):
+    whole = inference.answers(tables, run)
+    out, partial = tmp_path / "new" / "predictions.csv", tmp_path / "new" / "predictions.partial.csv"
+    answer, graded = inference.answer_study, []
+
+    def killed_at_the_second(run, study):
+        graded.append(study.study_id)
+        if len(graded) == 2:
+            raise KeyboardInterrupt
+        return answer(run, study)
+
+    monkeypatch.setattr(inference, "answer_study", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        inference.answers(tables, run, out=out)
+    assert not out.exists()
+    with partial.open("a") as file:
+        file.write('9000000005_spinal_canal,"half a li')
+    again = inference.answers(tables, run, out=out)
+    assert graded == [*tables.studies("test"), tables.studies("test")[1]]  # the first was not graded again
+    pd.testing.assert_frame_equal(again, whole, check_dtype=False)
+    pd.testing.assert_frame_equal(inference.read_predictions(out), again, check_dtype=False)
+    assert not partial.exists()
+
+
+def test_what_another_run_has_answered_is_not_taken_over(tables, run, tmp_path):
+    out = tmp_path / "predictions.csv"
+    inference.answers(tables, run, out=out)
+    out.rename(tmp_path / "predictions.partial.csv")
+    other = inference.answers(tables, replace(run, name="another 123"), out=out)
+    assert (other.run == "another 123").all()
+    assert len(other) == 50
+
+
+def test_the_submission_follows_the_sample_whatever_its_order(tables, run):
+    answers = inference.answers(tables, run)
+    sample = tables.submission.sample(frac=1, random_state=0)
+    assert inference.as_submission(answers, sample).row_id.tolist() == sample.row_id.tolist()
+    with pytest.raises(metrics.SubmissionError):
+        inference.as_submission(answers.iloc[1:], sample)
+
+
+def test_an_error_on_several_lines_is_a_note_on_one(tables, run):
+    rows = inference.prior_answer(run, 7, "RuntimeError: first\n  second")
+    assert (rows.note == "prior used: RuntimeError: first second").all()
+    metrics.check_submission(rows, rsna.row_ids(7))
 
 
 def test_points_are_given_in_mm_with_series_and_instance(tables, run):
@@ -119,11 +244,11 @@ def test_the_report_says_what_it_is_and_lets_no_text_become_markup(tables, run, 
 
 
 def test_grading_in_the_shell(phantom_root, run, tmp_path):
-    import subprocess
-    import sys
-
     out = tmp_path / "submission.csv"
     command = [sys.executable, "-m", "utils.inference", str(phantom_root), str(run.folder), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "50 rows, 2 studies" in done.stdout
     assert len(pd.read_csv(out)) == 50
+    assert len(inference.read_predictions(tmp_path / "predictions.csv")) == 50
+    assert "weighted prior  total " in done.stdout  # a phantom's truth is known
+    assert "this run        total " in done.stdout

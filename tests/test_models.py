@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from utils import inference, losses, metrics, models, rsna, views
+from utils import inference, locate, losses, metrics, models, rsna, views
 from utils.presets import PRESETS, Preset, get_preset
 from utils.rsna import GRADE_COLUMNS, GRADES, TARGETS
 
@@ -74,7 +74,7 @@ def test_levels_are_chosen_head_to_foot_at_plausible_distances():
     # five peaks 10 cells (30 mm) apart; at L3/L4 the highest peak is the one of L4/L5
     peaks = [[(10 * k, 20, -1.0)] for k in range(5)]
     peaks[2] = [(30, 20, -0.5), (20, 20, -1.5)]
-    chosen = inference.in_level_order(peaks, cell_mm=3.0)
+    chosen = locate.in_level_order(peaks, cell_mm=3.0)
     assert [row for row, _, _ in chosen] == [0, 10, 20, 30, 40]
 
 

@@ -68,9 +68,12 @@ def test_the_real_kill_too(store, run, tmp_path):
     shutil.rmtree(folder / "fold0" / "grader")
     code = """
 from tests.test_training import *
+torch.set_num_threads(int(sys.argv[3]))  # sums come out the same only with as many threads
 training.fit(sys.argv[1], sys.argv[2], TINY, report=lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 """
-    killed = subprocess.run([sys.executable, "-c", code, str(store), str(folder)], stderr=subprocess.DEVNULL)
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(store), str(folder), str(torch.get_num_threads())], stderr=subprocess.DEVNULL
+    )
     assert killed.returncode == -signal.SIGKILL
     grader = Folder(folder / "fold0" / "grader")
     assert len(Checkpoints(grader).newest()["history"]) == 1

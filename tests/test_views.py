@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from mirror import mirrored
 
-from utils import prepare, rsna, views
+from utils import rsna, views
 from utils.geometry import Series, Slice
-from utils.prepare import PreparedSeries, load_study
+from utils.prepare import load_study
 from utils.presets import Preset
 
 PRESET = Preset("test", crop_px=32, slices=3)
@@ -36,22 +37,6 @@ def test_what_is_seen_in_a_window_goes_back_to_its_mm(x, y, shift):
 def test_a_window_wholly_outside_the_image_is_black():
     one = with_dot(80, 60)
     assert views.window(one, np.array([900.0, 0, 5]), 48.0, 16).pixels.max() == 0
-
-
-def mirrored(study):
-    """The same patient, left and right exchanged, as a scanner would have stored that patient."""
-
-    def flip(one: Slice) -> Slice:
-        change = np.array([-1.0, 1.0, 1.0])
-        return prepare.canonical(replace(one, origin=one.origin * change, axes=one.axes * change), orientation)
-
-    parts = []
-    for part in study.series:
-        orientation = "axial" if part.description == rsna.AXIAL_T2 else "sagittal"
-        slices = tuple(flip(s) for s in part.series.slices)
-        parts.append(PreparedSeries(part.series_id, part.description, Series(slices if orientation == "axial" else slices[::-1])))
-    points = study.points.assign(x_mm=-study.points.x_mm, condition=study.points.condition.map(rsna.mirror))
-    return replace(study, series=tuple(parts), points=points)
 
 
 def test_the_right_side_of_a_patient_looks_like_the_left_of_the_mirrored_one(tables, store, whole_study):

@@ -24,7 +24,7 @@ from utils.augment import PLAIN, draw_look, draw_move, stay
 from utils.geometry import Slice
 from utils.prepare import PreparedStudy, StoreError, load_study
 from utils.presets import Preset
-from utils.rsna import AXIAL_T2, CANAL, GRADES, LEVELS, SAGITTAL_T1, SAGITTAL_T2, TARGETS, mirror
+from utils.rsna import AXIAL_T2, GRADES, LEVELS, SAGITTAL_T1, SAGITTAL_T2, TARGETS
 from utils.views import (
     LOCAL_MM,
     MARGIN,
@@ -34,8 +34,10 @@ from utils.views import (
     VIEW_SERIES,
     VIEW_TARGET,
     VIEWS,
+    as_bytes,
     foramen_windows,
     grader_views,
+    mirrored,
     point_table,
     recess_windows,
     sagittal_windows,
@@ -187,7 +189,7 @@ def packed(windows: list[Slice], points: np.ndarray, px: int, count: int) -> tup
     x, at = np.zeros((count, size, size), np.uint8), np.full((count, len(points), 3), np.nan, np.float32)
     away = [np.nanmin(abs(w.distance(points)), initial=1e6) for w in windows]
     for k, i in enumerate(sorted(np.argsort(away, kind="stable")[:count])):
-        x[k] = windows[i].pixels
+        x[k] = as_bytes(windows[i].pixels)
         at[k, :, :2] = windows[i].to_pixel(points) - (size - 1) / 2
         at[k, :, 2] = windows[i].distance(points)
     return x, at
@@ -227,7 +229,7 @@ class GraderData(Studies):
 
     def cut(self, study: PreparedStudy) -> dict[str, np.ndarray]:
         crops, exists = grader_views(study, point_table(study.points), self.preset, MARGIN, beside=1)
-        return {"crops": crops, "exists": exists}
+        return {"crops": as_bytes(crops), "exists": exists}
 
     def item(self, cut: dict[str, np.ndarray], study_id: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         crops, exists, grades, count = cut["crops"], cut["exists"], self.grades[study_id], self.preset.slices
@@ -251,20 +253,6 @@ class GraderData(Studies):
         share = max(s := rng.beta(self.preset.mixup, self.preset.mixup), 1 - s) if self.preset.mixup else 1.0
         drawn = {"crops": crops, "exists": exists, "grades": grades, "share": np.float32(share)}
         return drawn | {"move": np.stack(moves), "look": np.stack(looks)}
-
-
-def mirrored(crops: np.ndarray, exists: np.ndarray, grades: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The patient in a mirror: what was left is right. Views of the right already look like those of the left, so they only
-    change places; the canal's own slices are turned over, and its axial crops are to be flipped (the last thing returned)."""
-    crops = crops[OTHER_VIEW]
-    canal = np.array([TARGETS[target][0] == CANAL for target in VIEW_TARGET])
-    axial = np.array([description == AXIAL_T2 for _, description in VIEWS])
-    crops[canal & ~axial] = crops[canal & ~axial][:, ::-1]
-    return crops, exists[OTHER_VIEW], grades[OTHER_TARGET], canal & axial
-
-
-OTHER_TARGET = [TARGETS.index((mirror(condition), level)) for condition, level in TARGETS]
-OTHER_VIEW = [VIEWS.index((OTHER_TARGET[target], description)) for target, description in VIEWS]
 
 
 def grade_table(labels: pd.DataFrame) -> dict[int, np.ndarray]:

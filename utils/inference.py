@@ -1,4 +1,4 @@
-"""From a study to 25 × 3 probabilities: locate, cut, grade; average the folds; say what could not be seen.
+"""From a study to 25 × 3 probabilities: locate, cut, grade; average the folds and the mirror; say what could not be seen.
 
 python -m utils.inference ROOT RUN --out submission.csv
 """
@@ -6,49 +6,27 @@ python -m utils.inference ROOT RUN --out submission.csv
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file
-from scipy.ndimage import maximum_filter
 from tqdm.auto import tqdm
 
-from utils import metrics
-from utils.geometry import Slice
-from utils.models import STRIDE, Grader, Locator, joint_log_softmax
+from utils import metrics, phantom
+from utils.checkpoints import digest
+from utils.locate import locate
+from utils.models import Grader, Locator
 from utils.prepare import PreparedStudy, prepare_study
 from utils.presets import Preset
-from utils.rsna import (
-    AXIAL_T2,
-    GRADE_COLUMNS,
-    LEVELS,
-    SAGITTAL_T1,
-    SAGITTAL_T2,
-    SERIES_OF,
-    TARGETS,
-    Tables,
-    load_tables,
-    row_id,
-    row_ids,
-)
-from utils.views import (
-    POINT,
-    SIDES,
-    foramen_windows,
-    grader_views,
-    nearest,
-    recess_windows,
-    sagittal_windows,
-    stack_pixels,
-)
-
-STEP_MM = (31.0, 9.0)  # from one level's point to the next: mean and spread in adults
-NEAR_MM = 10.0  # a point's confidence is the share of the heat map within this distance of it
+from utils.rsna import GRADE_COLUMNS, SERIES_OF, TARGETS, Tables, load_tables, row_id, row_ids
+from utils.views import POINT, grader_views, mirrored, nearest
 
 
 class RunError(ValueError):
@@ -57,9 +35,13 @@ class RunError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """A trained run: its preset, one (locator, grader) pair per trained fold, its prior (25, 3) and temperature."""
+    """A trained run: its preset, one (locator, grader) pair per trained fold, its prior (25, 3) and temperature.
+
+    name  the folder's, and the beginning of a fingerprint of all weights: goes with every answer
+    """
 
     folder: Path
+    name: str
     preset: Preset
     folds: tuple[tuple[Locator, Grader], ...]
     prior: pd.DataFrame
@@ -73,7 +55,7 @@ def load_run(folder: str | Path) -> Run:
         raise RunError(f"{folder}: no finished run here (run.json is missing). Run 03_train, or `python -m utils.training`")
     content, device = json.loads((folder / "run.json").read_text()), "cuda" if torch.cuda.is_available() else "cpu"
     preset = preset_from(content["preset"])
-    pairs = []
+    pairs, prints = [], [digest(folder / "run.json")]
     for fold in content["folds"]:
         models = Locator(preset), Grader(preset_without_download(preset))
         for name, model in zip(("locator", "grader"), models):
@@ -82,9 +64,11 @@ def load_run(folder: str | Path) -> Run:
                 raise RunError(f"{path}: the weights are missing; train fold {fold} again with 03_train")
             model.load_state_dict(load_file(path))
             model.to(device).eval()
+            prints.append(digest(path))
         pairs.append(models)
     prior = pd.read_csv(folder / "prior.csv").set_index(["condition", "level"])
-    return Run(folder, preset, tuple(pairs), prior, float(content["temperature"]))
+    name = f"{folder.resolve().name} {hashlib.sha256(' '.join(prints).encode()).hexdigest()[:8]}"
+    return Run(folder, name, preset, tuple(pairs), prior, float(content["temperature"]))
 
 
 def preset_from(content: dict) -> Preset:
@@ -98,99 +82,24 @@ def preset_without_download(preset: Preset) -> Preset:
     return Preset(**{f.name: getattr(preset, f.name) for f in fields(Preset)} | {"pretrained": False})
 
 
-# --- stage 1 --------------------------------------------------------------------------------------------------------
-
-
-@torch.inference_mode()
-def locate(locator: Locator, study: PreparedStudy, preset: Preset) -> tuple[np.ndarray, np.ndarray]:
-    """Points (25, 3) mm, nan where not found, and confidence (25,): the share of the heat map near the point.
-
-    Canal points first, on Sagittal T2 (or on T1 where there is no T2: the canal is in the same place). Carried through
-    patient space they say which slices show a level's foramina, which side those are on, and which axial slices are its.
-    """
-    points, sure = np.full((25, 3), np.nan), np.zeros(25)
-    parts = study.of(SAGITTAL_T2) or study.of(SAGITTAL_T1)
-    if not parts:
-        return points, sure
-    points[:5], sure[:5] = _search(locator.canal, sagittal_windows(max(parts, key=len), preset))
-    for k, level in enumerate(LEVELS):
-        for side in SIDES:
-            row = TARGETS.index((f"{side} Neural Foraminal Narrowing", level))
-            beside = foramen_windows(study.of(SAGITTAL_T1), points[k], side, preset)
-            if beside:
-                points[[row]], sure[[row]] = _search(locator.foramen, beside)
-        through = recess_windows(study.of(AXIAL_T2), points[k], preset, beside=2)
-        if through:
-            rows = [TARGETS.index((f"{side} Subarticular Stenosis", level)) for side in SIDES]
-            points[rows], sure[rows] = _search(locator.recess, through)
-    return points, sure
-
-
-def _search(net, windows: list[Slice]) -> tuple[np.ndarray, np.ndarray]:
-    """Points (C, 3) mm and confidences (C,) of the C channels of a net, over all windows at once."""
-    x = torch.from_numpy(stack_pixels(windows)).to(next(net.parameters()).device).float() / 255
-    p = joint_log_softmax(net(x[:, None])[None])[0].exp().cpu().numpy()  # (N, C, h, w)
-    flat = p.sum(0)  # (C, h, w): where in the plane, whatever the slice
-    peaks = [_candidates(one) for one in flat]
-    cell_mm = STRIDE * windows[0].spacing[1]
-    chosen = in_level_order(peaks, cell_mm) if len(peaks) == len(LEVELS) else [c[0] for c in peaks]
-    found = [_refine(p[:, c], cell, windows) for c, cell in enumerate(chosen)]
-    return np.array([f[0] for f in found]), np.array([f[1] for f in found])
-
-
-def _candidates(flat: np.ndarray, count: int = 6) -> list[tuple[int, int, float]]:
-    """The highest local maxima of one heat map (h, w) as (row, column, log-probability), best first."""
-    top = np.argwhere((flat == maximum_filter(flat, 5)) & (flat > 0))
-    top = top[np.argsort(-flat[tuple(top.T)])][:count]
-    return [(int(r), int(c), float(np.log(flat[r, c] + 1e-12))) for r, c in top] or [(0, 0, -30.0)]
-
-
-def in_level_order(peaks: list[list[tuple[int, int, float]]], cell_mm: float) -> list[tuple[int, int, float]]:
-    """One candidate per level so that levels run head to foot at plausible distances: the best chain (Viterbi).
-
-    It only chooses among the peaks of the heat maps, so that a right point is never pulled out of place.
-    """
-    score, back = [np.array([c[2] for c in peaks[0]])], []
-    for above, here in pairwise(peaks):
-        rows, columns = (np.array([[h[k] - a[k] for a in above] for h in here]) * cell_mm for k in (0, 1))
-        step = np.where(rows > 0, -(((np.hypot(rows, columns) - STEP_MM[0]) / STEP_MM[1]) ** 2) / 2, -50.0)
-        total = score[-1][None] + step
-        back.append(total.argmax(1))
-        score.append(total.max(1) + [c[2] for c in here])
-    k = int(score[-1].argmax())
-    chain = [k]
-    for choice in reversed(back):
-        chain.append(int(choice[chain[-1]]))
-    return [level[k] for level, k in zip(peaks, reversed(chain))]
-
-
-def _refine(p: np.ndarray, peak: tuple[int, int, float], windows: list[Slice]) -> tuple[np.ndarray, float]:
-    """Centre of mass round a peak of p (N, h, w), across the slices too; confidence is the share within NEAR_MM."""
-    rows, columns = np.mgrid[: p.shape[1], : p.shape[2]]
-    near = p * ((abs(rows - peak[0]) <= 2) & (abs(columns - peak[1]) <= 2))
-    weight = near / max(near.sum(), 1e-12)
-    xy = (np.array([(weight * columns).sum(), (weight * rows).sum()]) + 0.5) * STRIDE - 0.5
-    across = weight.sum((1, 2)) @ np.array([w.to_patient(xy) for w in windows])
-    i = int(np.argmin([abs(w.distance(across)) for w in windows]))
-    cells = windows[i].to_patient((np.stack([columns, rows], -1) + 0.5) * STRIDE - 0.5)
-    beside = np.linalg.norm(cells - windows[i].to_patient(xy), axis=-1) < NEAR_MM
-    return across, float(p.sum(0)[beside].sum())
-
-
 # --- stage 2 --------------------------------------------------------------------------------------------------------
 
 
 @torch.inference_mode()
 def grade(grader: Grader, study: PreparedStudy, points: np.ndarray, preset: Preset) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (25, 3) and which targets were seen in at least one view (25,)."""
+    """Logits (25, 3) and which targets were seen in at least one view (25,). The patient is also shown in a mirror, where left
+    and right have changed places, and the two answers are averaged: so a mirrored patient gets mirrored answers."""
     crops, exists = grader_views(study, points, preset)
     seen = np.zeros(25, bool)
     seen[grader.target.cpu().numpy()[exists]] = True
     if not exists.any():
         return np.zeros((25, 3)), seen
+    other, there, back, flip = mirrored(crops, exists, np.arange(25))
+    other[flip] = other[flip][..., ::-1]
     device = next(grader.parameters()).device
-    logits = grader(torch.from_numpy(crops)[None].to(device).float() / 255, torch.from_numpy(exists)[None].to(device))
-    return logits[0].float().cpu().numpy(), seen
+    shown = torch.from_numpy(np.stack([crops, other])).to(device).float() / 255
+    logits = grader(shown, torch.from_numpy(np.stack([exists, there])).to(device)).float().cpu().numpy()
+    return (logits[0] + logits[1][back]) / 2, seen
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -201,66 +110,122 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 
 def answer_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
-    """25 rows: row_id, the three probabilities, the point in mm, its series and instance, confidence, note."""
-    points, sure, probabilities, seen = [], [], [], np.ones(25, bool)
-    for locator, grader in run.folds:
-        found, p = locate(locator, study, run.preset)
-        logits, visible = grade(grader, study, found, run.preset)
-        points.append(found), sure.append(p), probabilities.append(softmax(logits, run.temperature))
-        seen &= visible
-    mean = np.mean(probabilities, 0)
-    mean[~seen] = run.prior.loc[list(TARGETS), list(GRADE_COLUMNS)].to_numpy()[~seen]
+    """25 rows: row_id, the three probabilities, the point in mm, its series and instance, confidence, note.
+
+    Probabilities are the mean of the folds that saw the level; where none did, they are the weighted prior.
+    """
+    located = [locate(locator, study, run.preset) for locator, _ in run.folds]
+    graded = [grade(grader, study, found, run.preset) for (_, grader), (found, _) in zip(run.folds, located)]
+    weight = np.array([visible for _, visible in graded], float)[..., None]  # (folds, 25, 1)
+    p = np.array([softmax(logits, run.temperature) for logits, _ in graded])
+    seen = weight.any(0)[:, 0]
+    mean = np.where(seen[:, None], (weight * p).sum(0) / weight.sum(0).clip(1), run.prior.loc[list(TARGETS), list(GRADE_COLUMNS)])
     mean /= mean.sum(1, keepdims=True)
-    return _answer_table(study, np.median(points, 0), np.mean(sure, 0), mean, seen)
+    points, sure = _median(np.array([found for found, _ in located])), np.mean([p for _, p in located], 0)
+    notes = ["" if one else _unseen(study, condition) for (condition, _), one in zip(TARGETS, seen)]
+    return _answer_table(run, study.study_id, mean, points, sure, [_where(study, *of) for of in zip(TARGETS, points)], notes)
 
 
-def _answer_table(study: PreparedStudy, points, sure, probabilities, seen) -> pd.DataFrame:
-    rows = []
-    for k, (condition, level) in enumerate(TARGETS):
-        note = "" if seen[k] else f"prior used: {SERIES_OF[condition]} is missing, unreadable or does not reach this level"
-        where = _where(study, condition, points[k])
-        names = {"row_id": row_id(study.study_id, condition, level), "study_id": study.study_id}
-        names |= {"condition": condition, "level": level} | dict(zip(GRADE_COLUMNS, probabilities[k]))
-        rows.append(names | dict(zip(POINT, points[k])) | where | {"confidence": sure[k], "note": note})
-    return pd.DataFrame(rows)
+def _median(points: np.ndarray) -> np.ndarray:
+    """(folds, 25, 3) mm -> (25, 3), over the folds that found the point; nan where none did."""
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of a column that is all nan
+        return np.nanmedian(points, 0)
 
 
-def _where(study: PreparedStudy, condition: str, point: np.ndarray) -> dict:
+def _unseen(study: PreparedStudy, condition: str) -> str:
+    """Why the prior answers for a condition."""
+    kind = SERIES_OF[condition]
+    if study.of(kind):
+        return f"prior used: {kind} does not reach this level, or it was not found"
+    why = [why for what, why in study.left_out if what == kind or (what.startswith("series") and what.endswith(f"({kind})"))]
+    return f"prior used: {kind} cannot be seen: {(why or ['no such series in this study'])[0]}"
+
+
+def _where(study: PreparedStudy, target: tuple[str, str], point: np.ndarray) -> tuple:
     """Series and instance a point lies on; empty where there is none."""
-    parts = [s for s in study.series if s.description == SERIES_OF[condition]]
-    found = nearest([s.series for s in parts], point) if np.isfinite(point).all() else None
+    found = nearest(study.of(SERIES_OF[target[0]]), point) if np.isfinite(point).all() else None
     if found is None:
-        return {"series_id": pd.NA, "instance_number": pd.NA}
-    owner = next(s for s in parts if s.series is found[0])
-    return {"series_id": owner.series_id, "instance_number": found[0].instances[found[1]]}
+        return pd.NA, pd.NA
+    one = found[0].slices[found[1]]
+    return next(part.series_id for part in study.series if any(s is one for s in part.series.slices)), one.instance
+
+
+def _answer_table(run: Run, study_id: int, probabilities, points, sure, where, notes) -> pd.DataFrame:
+    table = pd.DataFrame(TARGETS, columns=["condition", "level"])
+    table.insert(0, "row_id", [row_id(study_id, *target) for target in TARGETS])
+    table.insert(1, "study_id", study_id)
+    table[list(GRADE_COLUMNS)], table[POINT], table["confidence"] = probabilities, points, sure
+    table[["series_id", "instance_number"]] = pd.DataFrame(where, dtype="Int64")
+    notes = [" ".join(note.split()) for note in notes]  # on one line, whatever an error said
+    return table.assign(note=notes, run=run.name)
 
 
 def prior_answer(run: Run, study_id: int, why: str) -> pd.DataFrame:
     """The weighted prior for a study that cannot be read at all."""
-    table = run.prior.loc[list(TARGETS)].reset_index()
-    ids = [row_id(study_id, c, lv) for c, lv in TARGETS]
-    return table.assign(row_id=ids, study_id=study_id, note=f"prior used: {why}")
+    nowhere = np.full((25, 3), np.nan), np.zeros(25), [(pd.NA, pd.NA)] * 25
+    prior = run.prior.loc[list(TARGETS), list(GRADE_COLUMNS)].to_numpy()
+    return _answer_table(run, study_id, prior, *nowhere, [f"prior used: {why}"] * 25)
 
 
 # --- many studies ---------------------------------------------------------------------------------------------------
 
 
-def answers(root: str | Path, run: str | Path | Run, split: str = "test", studies: list[int] | None = None) -> pd.DataFrame:
+def answers(
+    root: str | Path | Tables,
+    run: str | Path | Run,
+    split: str = "test",
+    studies: list[int] | None = None,
+    out: str | Path | None = None,
+) -> pd.DataFrame:
     """answer_study for every study of a split, in the order of the tables; a broken study gets the prior and a note.
 
-    split "test" answers every study of the test tables, with or without images; "train" those whose images are here.
+    split  "test" answers every study of the test tables, with or without images; "train" those whose images are here
+    out    a predictions.csv, written study by study under another name; after a kill the next call goes on from there
     """
     tables = root if isinstance(root, Tables) else load_tables(root)
     run = run if isinstance(run, Run) else load_run(run)
-    parts = []
-    for study_id in tqdm(asked_studies(tables, split) if studies is None else studies, desc="grading", unit="study"):
-        try:
-            parts.append(answer_study(run, prepare_study(tables, study_id)))
-        except (ValueError, OSError, RuntimeError) as error:
-            parts.append(prior_answer(run, study_id, f"{type(error).__name__}: {error}"))
-    if not parts:
+    asked = asked_studies(tables, split) if studies is None else studies
+    if not asked:
         raise ValueError(f"{tables.root}: no {split} studies to grade")
-    return pd.concat(parts, ignore_index=True)
+    if out is None:
+        return pd.concat(_one_by_one(tables, run, asked), ignore_index=True)
+    partial = Path(out).with_suffix(".partial.csv")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    done = _answered_before(partial, run)
+    with partial.open("a", encoding="utf-8") as file:
+        for rows in _one_by_one(tables, run, [study for study in asked if study not in done]):
+            file.write(rows.to_csv(index=False, header=file.tell() == 0))
+            file.flush()
+    table = read_predictions(partial)
+    partial.replace(out)
+    return table
+
+
+def _one_by_one(tables: Tables, run: Run, studies: list[int]) -> Iterator[pd.DataFrame]:
+    """25 rows at a time; no study is kept in memory when the next is read."""
+    for study_id in tqdm(studies, desc="grading", unit="study"):
+        try:
+            yield answer_study(run, prepare_study(tables, study_id))
+        except (ValueError, OSError, RuntimeError) as error:
+            yield prior_answer(run, study_id, f"{type(error).__name__}: {error}")
+
+
+def _answered_before(partial: Path, run: Run) -> set[int]:
+    """Studies that this run has answered; whatever else is in the file, half a line of a kill say, is cut away."""
+    if not partial.is_file():
+        return set()
+    text = partial.read_text(encoding="utf-8")
+    partial.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
+    rows = read_predictions(partial) if "\n" in text else pd.DataFrame(columns=["study_id", "run"])
+    whole = rows[rows.run == run.name].groupby("study_id").filter(lambda study: len(study) == len(TARGETS))
+    partial.write_text(whole.to_csv(index=False) if len(whole) else "", encoding="utf-8")
+    return set(whole.study_id)
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """A predictions.csv as `answers` gave it."""
+    kinds = {"series_id": "Int64", "instance_number": "Int64", "note": str, "run": str}
+    return pd.read_csv(path, dtype=kinds).fillna({"note": ""})
 
 
 def asked_studies(tables: Tables, split: str) -> list[int]:
@@ -269,29 +234,52 @@ def asked_studies(tables: Tables, split: str) -> list[int]:
     if split == "train":
         return tables.studies("train")
     listed = tables.series[tables.series.split == "test"].study_id
-    sampled = tables.submission.row_id.str.split("_").str[0].astype("int64") if len(tables.submission) else listed
+    sampled = tables.submission.row_id.str.split("_").str[0].astype("int64")
     return sorted(set(map(int, listed)) | set(map(int, sampled)))
 
 
-def as_submission(answered: pd.DataFrame) -> pd.DataFrame:
-    """Rows in the order of sample_submission.csv: studies ascending, 25 each; checked by the metric's own validator."""
-    order = [i for study in sorted(answered.study_id.unique()) for i in row_ids(study)]
-    metrics.check_submission(answered, order)
-    return answered.set_index("row_id").loc[order, list(GRADE_COLUMNS)].reset_index()
+def as_submission(answered: pd.DataFrame, sample: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Exactly the rows of sample_submission.csv in its order (without a sample: studies ascending, 25 rows each), checked by
+    the metric's own validator."""
+    order = [i for study in sorted(answered.study_id.unique()) for i in row_ids(study)] if sample is None else sample.row_id
+    chosen = answered[answered.row_id.isin(order)]
+    metrics.check_submission(chosen, order)
+    return chosen.set_index("row_id").loc[order, list(GRADE_COLUMNS)].reset_index()
 
 
-def predict(root: str | Path, run: str | Path | Run, split: str = "test", studies: list[int] | None = None) -> pd.DataFrame:
-    """Probabilities in submission form: row_id, normal_mild, moderate, severe."""
-    return as_submission(answers(root, run, split, studies))
+def predict(root: str | Path | Tables, run: str | Path | Run, split: str = "test", out: str | Path | None = None) -> pd.DataFrame:
+    """Probabilities in submission form: row_id, normal_mild, moderate, severe. out: as in `answers`."""
+    tables = root if isinstance(root, Tables) else load_tables(root)
+    answered = answers(tables, run, split, out=out)
+    return as_submission(answered, tables.submission if split == "test" and len(tables.submission) else None)
+
+
+def known_grades(tables: Tables, split: str) -> pd.DataFrame:
+    """What there is to score a split with: a phantom's truth, or the labels given; no row where nothing is known."""
+    known = phantom.true_labels(tables.root, split) if (tables.root / "truth").is_dir() else tables.labels
+    return known[known.grade.notna()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m utils.inference", description="Grade studies with a trained run.")
+    parser.add_argument("root"), parser.add_argument("run")
+    parser.add_argument("--out", default="submission.csv", help="predictions.csv is written beside it")
+    parser.add_argument("--split", choices=("test", "train"), default="test")
+    a = parser.parse_args()
+    tables, run = load_tables(a.root), load_run(a.run)
+    submission = predict(tables, run, a.split, predictions := Path(a.out).with_name("predictions.csv"))
+    submission.to_csv(a.out, index=False)
+    table = read_predictions(predictions)
+    print(f"{a.out}: {len(submission)} rows, {table.study_id.nunique()} studies, {(table.note != '').sum()} rows from the prior")
+    for (study_id, note), rows in table[table.note != ""].groupby(["study_id", "note"], sort=False):
+        print(f"  {study_id}: {len(rows)} rows, {note}")
+    known = known_grades(tables, a.split)
+    if known.study_id.isin(table.study_id).any():
+        known = known[known.study_id.isin(table.study_id)]
+        guess = metrics.constant_submission(run.prior, sorted(known.study_id.unique()))
+        scored = submission[submission.row_id.isin(guess.row_id)]
+        print(f"weighted prior  {metrics.rsna_score(known, guess)}\nthis run        {metrics.rsna_score(known, scored)}")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m utils.inference", description="Grade studies with a trained run.")
-    parser.add_argument("root"), parser.add_argument("run")
-    parser.add_argument("--out", default="submission.csv")
-    parser.add_argument("--split", choices=("test", "train"), default="test")
-    a = parser.parse_args()
-    table = answers(a.root, a.run, a.split)
-    as_submission(table).to_csv(a.out, index=False)
-    fallbacks = table[table.note != ""]
-    print(f"{a.out}: {len(table)} rows, {table.study_id.nunique()} studies, {len(fallbacks)} rows from the prior")
+    main()

@@ -1,5 +1,5 @@
 """One model's training: mixed precision, an average of the weights, a checkpoint every epoch. Kill it anywhere and call it
-again: it goes on from the last epoch that was saved, bit for bit on a CPU.
+again: it goes on from the last epoch that was saved, bit for bit on a CPU with as many threads.
 
 Nothing about chance has to be saved: order and draws are functions of (seed, epoch, study), and torch's own generator is
 seeded anew for every epoch. So the result does not depend on the number of processes either, as long as each has an even

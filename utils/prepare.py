@@ -21,13 +21,14 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from utils.dicom import DicomError, read_series
-from utils.geometry import Series, Slice
+from utils.geometry import Series, Slice, in_order
 from utils.rsna import FAMILY, SERIES, Tables, is_placeholder, known_faults, load_tables
 
 SPACING_MM = 0.75  # finer images are brought to this; coarser ones stay as they are
 PERCENTILES = (1.0, 99.5)  # of a series' intensities: these become 0 and 255
+ONE_SCALE = 2.0  # series of one kind whose ranges differ by a larger factor are not on one scale
 AIR, SHARE = 10, 0.03  # a border row or column with less than this share of pixels above AIR is cut off
-VERSION = 2  # raise when the store's content changes
+VERSION = 3  # raise when the store's content changes
 # where columns and rows run after preparation, per orientation (LPS)
 DIRECTIONS = {
     "sagittal": ((0, 1, 0), (0, 0, -1)),  # front to back, head to foot
@@ -60,7 +61,26 @@ class PreparedStudy:
     left_out: tuple[tuple[str, str], ...]
 
     def of(self, description: str) -> list[Series]:
-        return [s.series for s in self.series if s.description == description]
+        """The series of one kind; those that lie one below the other are one."""
+        return joined([s.series for s in self.series if s.description == description])
+
+
+def joined(parts: list[Series]) -> list[Series]:
+    """Series that lie one below the other as one, so that a slice at the seam has both neighbours; those that cross stay
+    apart, because they are different pictures of the same place."""
+    whole: list[Series] = []
+    for one in parts:
+        tried = ((k, Series(in_order(other.slices + one.slices), other.path)) for k, other in enumerate(whole))
+        k, both = next(((k, both) for k, both in tried if not _crossing(both, one)), (len(whole), one))
+        whole[k : k + 1] = [both]
+    return whole
+
+
+def _crossing(both: Series, one: Series) -> bool:
+    """Do the slices of one lie among the others'?"""
+    mine = {id(s) for s in one.slices}
+    owners = [[id(both.slices[i]) in mine for i in stack] for stack in both.stacks]
+    return any(sum(a != b for a, b in pairwise(stack)) > 1 for stack in owners)
 
 
 def canonical(one: Slice, orientation: str) -> Slice:
@@ -89,10 +109,19 @@ def resample(one: Slice, spacing_mm: float = SPACING_MM) -> Slice:
     return replace(one, pixels=np.asarray(image), origin=one.origin + (spacing - one.spacing) / 2 @ one.axes, spacing=spacing)
 
 
-def normalise(slices: list[Slice]) -> list[Slice]:
-    """uint8 by percentiles of the whole series, so that slices of one series stay comparable."""
-    sample = np.concatenate([s.pixels[::3, ::3].ravel() for s in slices]).astype(np.float32)
-    low, high = np.percentile(sample, PERCENTILES)
+def black_and_white(parts: list[list[Slice]]) -> list[tuple[float, float]]:
+    """For each series of one kind the intensities that become 0 and 255: percentiles of the whole series, so that its slices
+    stay comparable, and of all series together if they are on one scale, as the parts of one scan are."""
+    samples = [np.concatenate([s.pixels[::3, ::3].ravel() for s in slices]).astype(np.float32) for slices in parts]
+    own = [np.percentile(sample, PERCENTILES) for sample in samples]
+    spans = [high - low for low, high in own]
+    if max(spans) > ONE_SCALE * min(spans):
+        return [tuple(limits) for limits in own]
+    return [tuple(np.percentile(np.concatenate(samples), PERCENTILES))] * len(parts)
+
+
+def normalise(slices: list[Slice], low: float, high: float) -> list[Slice]:
+    """uint8: low becomes 0, high 255."""
     gain = 255 / max(high - low, 1e-6)
     scaled = [np.clip((s.pixels.astype(np.float32) - low) * gain, 0, 255).round().astype(np.uint8) for s in slices]
     return [replace(s, pixels=pixels) for s, pixels in zip(slices, scaled)]
@@ -110,11 +139,15 @@ def trim(slices: list[Slice]) -> list[Slice]:
     return [replace(s, pixels=s.pixels[box], origin=s.to_patient((columns[0], rows[0]))) for s in slices]
 
 
-def prepare_series(series: Series) -> Series:
-    """Ordered, in standard directions, in known mm, uint8, without air at the edges."""
-    orientation = series.orientation
-    slices = [resample(canonical(s, orientation)) for s in series.slices]
-    return replace(series, slices=tuple(trim(normalise(slices))))
+def prepare_series(parts: list[Series]) -> list[Series]:
+    """Series of one kind in standard directions, in known mm, uint8 on a common scale, without air at the edges.
+
+    The directions are those of all of them together: a block through L5/S1 alone can be nearer to coronal than to axial.
+    """
+    orientation = Series(tuple(s for one in parts for s in one.slices)).orientation
+    turned = [[resample(canonical(s, orientation)) for s in one.slices] for one in parts]
+    limits = black_and_white(turned)
+    return [replace(one, slices=tuple(trim(normalise(s, *of)))) for one, s, of in zip(parts, turned, limits)]
 
 
 def read_study(tables: Tables, study_id: int) -> dict[str, Series]:
@@ -129,7 +162,7 @@ def prepare_study(tables: Tables, study_id: int) -> PreparedStudy:
     """Read and prepare one study in memory. What cannot be used is left out and named, never raised."""
     faults = known_faults()
     dropped = faults[faults.action == "drop series"].set_index("series_id").kind
-    ready, raw, left_out = [], {}, []
+    kinds, raw, left_out = {}, {}, []
     for row in tables.series_of(study_id).itertuples():
         what = f"series {row.series_id} ({row.series_description})"
         if row.series_id in dropped.index:
@@ -142,9 +175,13 @@ def prepare_study(tables: Tables, study_id: int) -> PreparedStudy:
             continue
         left_out += [(f"{what} {name}", reason) for name, reason in series.left_out]
         raw[row.series_id] = series
-        ready.append(PreparedSeries(int(row.series_id), row.series_description, prepare_series(series)))
-    missing = [name for name in SERIES if not any(s.description == name for s in ready)]
-    left_out += [(name, "no such series in this study") for name in missing]
+        kinds.setdefault(row.series_description, []).append(int(row.series_id))
+    ready = [
+        PreparedSeries(series_id, description, series)
+        for description, ids in kinds.items()
+        for series_id, series in zip(ids, prepare_series([raw[k] for k in ids]))
+    ]
+    left_out += [(name, "no such series in this study") for name in SERIES if name not in kinds]
     points, bad = points_in_mm(tables.points[tables.points.study_id == study_id], raw)
     doubts = doubtful(points)
     left_out += [(f"point {row.condition} {row.level}", why) for row, _, why in [*bad, *doubts]]
@@ -292,7 +329,8 @@ def _prepare_one(tables: Tables, study_id: int, out: Path) -> int:
 
 
 def _claim(out: Path) -> None:
-    settings = {"version": VERSION, "spacing_mm": SPACING_MM, "percentiles": list(PERCENTILES), "air": [AIR, SHARE]}
+    brightness = {"percentiles": list(PERCENTILES), "one_scale": ONE_SCALE}
+    settings = {"version": VERSION, "spacing_mm": SPACING_MM, "air": [AIR, SHARE]} | brightness
     out.mkdir(parents=True, exist_ok=True)
     manifest = out / "manifest.json"
     if manifest.is_file() and (found := json.loads(manifest.read_text())) != settings:

@@ -15,7 +15,7 @@ from utils import __version__
 from utils.prepare import PreparedStudy, prepare_study
 from utils.rsna import AXIAL_T2, CONDITIONS, GRADE_COLOURS, GRADE_COLUMNS, GRADES, LEVELS, SERIES_OF, Tables
 from utils.viewer import page_html, payload
-from utils.views import POINT, nearest, window
+from utils.views import POINT, as_bytes, nearest, window
 
 CROP_MM, CROP_PX = 60.0, 150
 NOT_FOR_DIAGNOSIS = "For teaching and research. Not a medical device; not for diagnosis."
@@ -100,7 +100,7 @@ def _figure(row, study: PreparedStudy) -> str:
         return ""
     one = found[0].slices[found[1]]
     png = io.BytesIO()
-    Image.fromarray(window(one, mm, CROP_MM, CROP_PX).pixels).save(png, "PNG")
+    Image.fromarray(as_bytes(window(one, mm, CROP_MM, CROP_PX).pixels)).save(png, "PNG")
     source = base64.b64encode(png.getvalue()).decode()
     side = ", patient's left on the right" if SERIES_OF[row.condition] == AXIAL_T2 else ""
     caption = f"{row.condition} {row.level}: severe {100 * row.severe:.0f} %, instance {one.instance}{side}"

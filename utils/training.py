@@ -26,7 +26,8 @@ from utils import metrics
 from utils.batches import GraderData, Jitter, LocatorData
 from utils.checkpoints import Folder
 from utils.geometry import Series
-from utils.inference import as_submission, grade, locate, softmax
+from utils.inference import as_submission, grade, softmax
+from utils.locate import locate
 from utils.loop import Limits, Report, Task, start, train
 from utils.losses import grader_terms, locator_terms, plain_grader_terms
 from utils.models import Grader, Locator

@@ -14,7 +14,7 @@ from PIL import Image
 from utils.geometry import Series, Slice
 from utils.prepare import PreparedStudy
 from utils.presets import Preset
-from utils.rsna import AXIAL_T2, CANAL, FAMILIES, FAMILY, LEVELS, SAGITTAL_T1, SAGITTAL_T2, SERIES_OF, TARGETS
+from utils.rsna import AXIAL_T2, CANAL, FAMILIES, FAMILY, LEVELS, SAGITTAL_T1, SAGITTAL_T2, SERIES, SERIES_OF, TARGETS, mirror
 
 POINT = ["x_mm", "y_mm", "z_mm"]
 LOCAL_MM = 88.0  # foramina and recesses are sought in a window of this size round the level's canal point
@@ -29,10 +29,16 @@ VIEW_TARGET = np.array([target for target, _ in VIEWS])
 VIEW_SERIES = np.array([[SAGITTAL_T1, SAGITTAL_T2, AXIAL_T2].index(name) for _, name in VIEWS])
 TARGET_FAMILY = np.array([FAMILIES.index(FAMILY[condition]) for condition, _ in TARGETS])
 TARGET_LEVEL = np.array([LEVELS.index(level) for _, level in TARGETS])
+# In a mirror every target and every view is its partner of the other side.
+OTHER_TARGET = [TARGETS.index((mirror(condition), level)) for condition, level in TARGETS]
+OTHER_VIEW = [VIEWS.index((OTHER_TARGET[target], description)) for target, description in VIEWS]
 
 
 def window(one: Slice, centre_mm: np.ndarray, size_mm: float, px: int) -> Slice:
-    """A square of size_mm round the point (3,), as px × px pixels, anti-aliased; black outside the image."""
+    """A square of size_mm round the point (3,), as px × px pixels, anti-aliased; black outside the image.
+
+    float32: rounded to whole greys, a patient and his mirror image would differ where a pixel lies halfway between two.
+    """
     half = size_mm / 2 / one.spacing
     middle = one.to_pixel(centre_mm) + 0.5  # in edge coordinates, as Pillow counts
     left, top = middle - half
@@ -43,11 +49,12 @@ def window(one: Slice, centre_mm: np.ndarray, size_mm: float, px: int) -> Slice:
     x0, y0 = max(0, int(left) - 2), max(0, int(top) - 2)
     x1, y1 = min(width, int(np.ceil(right)) + 2), min(height, int(np.ceil(bottom)) + 2)
     if x1 <= x0 or y1 <= y0:
-        pixels = np.zeros((px, px), one.pixels.dtype)
+        pixels = np.zeros((px, px), np.float32)
     else:
         part = np.pad(one.pixels[y0:y1, x0:x1], pad) if pad else np.ascontiguousarray(one.pixels[y0:y1, x0:x1])
         box = (left - x0 + pad, top - y0 + pad, right - x0 + pad, bottom - y0 + pad)
-        pixels = np.asarray(Image.fromarray(part).resize((px, px), Image.Resampling.BILINEAR, box=box))
+        image = Image.fromarray(part.astype(np.float32)).resize((px, px), Image.Resampling.BILINEAR, box=box)
+        pixels = np.asarray(image)
     spacing = np.full(2, size_mm / px)
     corner = middle - half - 0.5  # edge of the window, as a pixel coordinate
     return replace(one, pixels=pixels, origin=one.to_patient(corner) + spacing / 2 @ one.axes, spacing=spacing)
@@ -119,8 +126,13 @@ def neighbours(series: Series, i: int, beside: int, repeat: bool = True) -> list
 
 
 def stack_pixels(windows: list[Slice]) -> np.ndarray:
-    """(n, px, px) uint8."""
+    """(n, px, px) float32 in 0..255."""
     return np.stack([w.pixels for w in windows])
+
+
+def as_bytes(pixels: np.ndarray) -> np.ndarray:
+    """uint8, to be kept or shown."""
+    return pixels.round().astype(np.uint8)
 
 
 # --- stage 2: what the grader sees ----------------------------------------------------------------------------------
@@ -129,15 +141,16 @@ def stack_pixels(windows: list[Slice]) -> np.ndarray:
 def grader_views(
     study: PreparedStudy, points: np.ndarray, preset: Preset, margin: float = 1.0, beside: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Crops (30, slices, px, px) uint8 and which of the 30 views exist (30,), for points (25, 3) in mm.
+    """Crops (30, slices, px, px) float32 in 0..255 and which of the 30 views exist (30,), for points (25, 3) in mm.
 
     Right-sided views are mirrored onto the left, so that one model learns both sides from all of them.
     margin, beside: so many times as large, and so many more slices on either side, for what is moved afterwards
     """
     px, count = with_margin(preset.crop_px, margin), preset.slices + 2 * beside
-    crops, exists = np.zeros((len(VIEWS), count, px, px), np.uint8), np.zeros(len(VIEWS), bool)
+    parts = {description: study.of(description) for description in SERIES}
+    crops, exists = np.zeros((len(VIEWS), count, px, px), np.float32), np.zeros(len(VIEWS), bool)
     for k, (target, description) in enumerate(VIEWS):
-        found = nearest(study.of(description), points[target]) if np.isfinite(points[target]).all() else None
+        found = nearest(parts[description], points[target]) if np.isfinite(points[target]).all() else None
         if found is not None:
             slices = [found[0].slices[i] for i in neighbours(*found, count // 2)]
             cut = stack_pixels([window(s, points[target], preset.crop_mm * px / preset.crop_px, px) for s in slices])
@@ -150,3 +163,16 @@ def seen_from_the_left(crops: np.ndarray, condition: str, description: str) -> n
     if not condition.startswith("Right"):
         return crops
     return crops[:, :, ::-1] if description == AXIAL_T2 else crops[::-1]
+
+
+def mirrored(crops: np.ndarray, exists: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The patient in a mirror: crops, exists, whatever there is one of per target (25,), and which crops are to be flipped.
+
+    What was left is right. Views of the right already look like those of the left, so they only change places; the canal's
+    sagittal slices are turned over, and its axial crops are to be flipped along the last axis.
+    """
+    crops = crops[OTHER_VIEW]
+    canal = np.array([TARGETS[target][0] == CANAL for target in VIEW_TARGET])
+    axial = np.array([description == AXIAL_T2 for _, description in VIEWS])
+    crops[canal & ~axial] = crops[canal & ~axial][:, ::-1]
+    return crops, exists[OTHER_VIEW], targets[OTHER_TARGET], canal & axial
