@@ -243,3 +243,10 @@ def test_score_figure_draws_the_interval_of_those_that_have_one():
     (ax,) = plots.score_bars(scores, {"model": table}).axes
     (lines,) = ax.collections
     np.testing.assert_allclose([line[:, 1] for line in lines.get_segments()], table[["low", "high"]])
+
+
+def test_decisions_by_hand():
+    # of the canals Moderate was said Normal (2), of the foramina too (2); the rest is right
+    assert evaluation.decisions(*TWO_STUDIES).to_dict() == {"rows": 6, "wrong": 2, "missed": 0, "false_alarms": 0, "cost": 4}
+    asked = ask((1, CANAL, "L1/L2", SEVERE, (0.6, 0.3, 0.1)), (1, CANAL, "L2/L3", NORMAL, (0.1, 0.3, 0.6)))
+    assert evaluation.decisions(*asked).to_dict() == {"rows": 2, "wrong": 2, "missed": 1, "false_alarms": 1, "cost": 5}

@@ -161,6 +161,17 @@ def unweighted(submission: pd.DataFrame) -> pd.DataFrame:
     return submission.assign(**p.div(p.sum(axis=1), axis=0))
 
 
+def decisions(truth: pd.DataFrame, submission: pd.DataFrame) -> pd.Series:
+    """What it costs to name the most probable grade of every row: rows wrong, Severe called something else (missed), something
+    else called Severe (false_alarms), and cost, the metric's weights of the true grades of the rows that are wrong."""
+    table = metrics.match(truth, submission)
+    said = table[list(GRADE_COLUMNS)].to_numpy().argmax(axis=1)
+    wrong, severe = said != table.grade, table.grade == 2
+    counts = {"rows": len(table), "wrong": wrong.sum(), "missed": (wrong & severe).sum()}
+    counts |= {"false_alarms": (wrong & (said == 2)).sum(), "cost": table.weight[wrong].sum()}
+    return pd.Series(counts).astype(int)
+
+
 def worst_rows(truth: pd.DataFrame, submission: pd.DataFrame, count: int = 20) -> pd.DataFrame:
     """The rows that cost most: what was said, how sure, the row's weight, and its loss (weight times -log p_true).
 

@@ -31,11 +31,17 @@ table.grid { border-collapse: collapse }
 .small { font-size: .8em; opacity: .8 }
 .warning { border-left: 4px solid #D55E00; padding: 4px 10px }
 .crops { display: flex; flex-wrap: wrap; gap: 8px }
-.crops figure { margin: 0; width: 150px }
+.crops figure { margin: 0; width: 150px; position: relative; break-inside: avoid }
+.crops svg { position: absolute; top: 0; left: 0 }
 .crops figcaption { font-size: .75em }
 @media print { .spine-viewer { display: none } .grid td { print-color-adjust: exact; -webkit-print-color-adjust: exact } }
 </style>
 """
+
+
+# Four strokes towards the middle of a crop, which is the point that was found; the middle itself stays free.
+_STROKES = "M75 30v28M75 92v28M30 75h28M92 75h28"
+_AT = f"<svg width={CROP_PX} height={CROP_PX} viewBox='0 0 150 150'><path d='{_STROKES}' stroke='#fff'/></svg>"
 
 
 def write_report(tables: Tables, study_id: int, answered: pd.DataFrame, path: str | Path, model: str = "") -> Path:
@@ -49,7 +55,8 @@ def write_report(tables: Tables, study_id: int, answered: pd.DataFrame, path: st
     study = prepare_study(tables, study_id)
     above = _STYLE + f"<h1>Lumbar spine study {int(study_id)}</h1>\n<p class=warning>{NOT_FOR_DIAGNOSIS}</p>\n"
     above += _grid(rows) + _fallbacks(rows, study) + _crops(rows, study) + "<h2>Images, labels and answers</h2>\n"
-    below = f"<p class=small>{html.escape(model)} · lumbar-spine-notebooks {__version__} · {NOT_FOR_DIAGNOSIS}</p>\n"
+    origin = f"{model} · data {tables.root.name} · lumbar-spine-notebooks {__version__}"
+    below = f"<p class=small>{html.escape(origin)} · {NOT_FOR_DIAGNOSIS}</p>\n"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     page = page_html(payload(tables, study_id, rows), f"Study {int(study_id)}", above, below)
@@ -63,16 +70,23 @@ def _grid(rows: pd.DataFrame) -> str:
     head = "".join(f"<th scope=col>{condition}</th>" for condition in CONDITIONS)
     body = ""
     for level in LEVELS:
-        cells = "".join(_cell(answer.loc[(level, condition), list(GRADE_COLUMNS)].to_numpy(float)) for condition in CONDITIONS)
+        cells = "".join(_cell(answer.loc[(level, condition)]) for condition in CONDITIONS)
         body += f"<tr><th scope=row>{level}</th>{cells}</tr>\n"
     return f"<table class=grid><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>\n"
 
 
-def _cell(p: np.ndarray) -> str:
-    best = int(p.argmax())
+def _called(row) -> str:
+    """The most probable grade of an answer and its probability."""
+    p = [float(getattr(row, name)) for name in GRADE_COLUMNS]
+    return f"{GRADES[int(np.argmax(p))]} {100 * max(p):.0f} %"
+
+
+def _cell(row) -> str:
+    p = [float(getattr(row, name)) for name in GRADE_COLUMNS]
     parts = "".join(f"<span style='width:{100 * q:.1f}%;background:{colour}'></span>" for q, colour in zip(p, GRADE_COLOURS))
     numbers = " / ".join(f"{100 * q:.0f}" for q in p)
-    return f"<td>{GRADES[best]} {100 * p[best]:.0f} %<div class=bar>{parts}</div><span class=small>{numbers}</span></td>"
+    unseen = "" if pd.isna(row.note) or row.note == "" else " · not seen: prior"
+    return f"<td>{_called(row)}<div class=bar>{parts}</div><span class=small>{numbers}{unseen}</span></td>"
 
 
 def _fallbacks(rows: pd.DataFrame, study: PreparedStudy) -> str:
@@ -103,7 +117,6 @@ def _figure(row, study: PreparedStudy) -> str:
     Image.fromarray(as_bytes(window(one, mm, CROP_MM, CROP_PX).pixels)).save(png, "PNG")
     source = base64.b64encode(png.getvalue()).decode()
     side = ", patient's left on the right" if SERIES_OF[row.condition] == AXIAL_T2 else ""
-    caption = f"{row.condition} {row.level}: severe {100 * row.severe:.0f} %, instance {one.instance}{side}"
-    return (
-        f"<figure><img alt='{caption}' width=150 src='data:image/png;base64,{source}'><figcaption>{caption}</figcaption></figure>"
-    )
+    caption = f"{row.condition} {row.level}: {_called(row)}; instance {one.instance}{side}"
+    image = f"<img alt='{caption}' width={CROP_PX} height={CROP_PX} src='data:image/png;base64,{source}'>"
+    return f"<figure>{image}{_AT}<figcaption>{caption}</figcaption></figure>"

@@ -1,0 +1,98 @@
+"""The page of a study: says what it is, what was not seen, and runs nothing that the data bring along."""
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+
+from utils import inference, metrics, prepare, report, rsna, views
+from utils.presets import Preset
+from utils.rsna import CANAL, GRADE_COLUMNS
+
+SCRIPT = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
+BROKEN = "<img src=x onerror='window.hacked=1'>.dcm"
+
+
+@pytest.fixture
+def answered(tables, whole_study):
+    """Answers of made-up probabilities at the annotated points; the canal of L1/L2 is the prior's."""
+    run = inference.Run(Path("run"), "run 123", Preset("test"), (), metrics.prior(tables.labels, smoothing=4), 1.0)
+    table = inference.prior_answer(run, whole_study, "it was dark")
+    p = np.random.default_rng(0).dirichlet((1, 1, 1), 25)
+    p[1] = 0.05, 0.05, 0.9
+    table.loc[1:, list(GRADE_COLUMNS)] = p[1:]
+    table.loc[1:, "note"] = ""
+    table[views.POINT] = views.point_table(prepare.prepare_study(tables, whole_study).points)
+    return table
+
+
+def test_it_says_what_it_is_what_was_answered_and_what_was_not_seen(tables, answered, whole_study, tmp_path):
+    page = report.write_report(tables, whole_study, answered, tmp_path / "new" / "study.html", "run 123").read_text()
+    assert page.count(report.NOT_FOR_DIAGNOSIS) == 2
+    assert f"run 123 · data {tables.root.name} · lumbar-spine-notebooks " in page
+    assert page.count("<td>") == 25
+    assert page.count("not seen: prior") == 1
+    assert f"<li>{CANAL} L1/L2: prior used: it was dark</li>" in page
+    assert f"{CANAL} L2/L3: Severe 90 %; instance " in page  # the picture of the place
+
+
+def test_a_study_without_answers_is_told(tables, answered, tmp_path):
+    with pytest.raises(ValueError, match="grade it first"):
+        report.write_report(tables, 1, answered, tmp_path / "x.html")
+
+
+@pytest.fixture
+def hostile(phantom_root, whole_study, tmp_path):
+    """Markup in every text field of the headers, in a broken file's name, in the tables, in the answers' notes."""
+    root = shutil.copytree(phantom_root, tmp_path / "data")
+    for path in (root / "train_images" / str(whole_study)).rglob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data.PatientName = "<script>window.hacked^</script>"
+        for tag in ("SeriesDescription", "StudyDescription", "ProtocolName", "InstitutionName", "ImageComments"):
+            setattr(data, tag, SCRIPT[:64])
+        data.save_as(path)
+    (path.parent / BROKEN).write_bytes(b"broken")
+    tables = rsna.load_tables(root)
+    more = tables.series[tables.series.study_id == whole_study].iloc[:1]
+    shutil.copytree(tables.folder(whole_study, int(more.series_id.iloc[0])), tables.folder(whole_study, 666))
+    labels = tables.labels.assign(note=SCRIPT)
+    series = pd.concat([tables.series, more.assign(series_description=SCRIPT, series_id=666)])
+    return replace(tables, series=series, labels=labels)  # past the check of the tables
+
+
+def test_no_text_of_the_data_becomes_markup(hostile, answered, whole_study, tmp_path, browser):
+    noted = answered.assign(note=SCRIPT, run=SCRIPT)
+    path = report.write_report(hostile, whole_study, noted, tmp_path / "study.html", SCRIPT)
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.wait_for_selector(".spine-viewer canvas")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img[src=x]").count() == 0
+    assert SCRIPT in page.inner_text("body")  # it is shown, as text
+    assert BROKEN in page.inner_text("body")
+    page.close()
+
+
+def test_markup_in_the_tables_is_refused_by_name(phantom_root, tmp_path):
+    root = shutil.copytree(phantom_root, tmp_path / "data")
+    table = root / "train_series_descriptions.csv"
+    table.write_text(re.sub("Axial T2", "<script>", table.read_text(), count=1))
+    with pytest.raises(rsna.TableError, match=r"train_series_descriptions\.csv"):
+        rsna.load_tables(root)
+
+
+def test_it_prints_without_the_viewer(tables, answered, whole_study, tmp_path, browser):
+    path = report.write_report(tables, whole_study, answered, tmp_path / "study.html")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.emulate_media(media="print")
+    assert not page.locator(".spine-viewer").first.is_visible()
+    assert page.locator("table.grid").is_visible()
+    assert len(page.pdf(format="A4")) > 10_000
+    page.close()

@@ -1,0 +1,67 @@
+"""What an answer rests on: which slices the grader attended to, and where in them (Grad-CAM, Selvaraju 2017).
+
+Both say what moved the number, not whether it moved for a good reason: a map on the right structure is no proof.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from utils.models import Grader
+from utils.vision import torchvision  # noqa: F401  first, so that grad-cam finds a torchvision that loads
+
+# isort: split
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+
+class _OneTarget(nn.Module):
+    """Slices of all views (V S, 1, px, px) -> the three logits of one target (1, 3): the form in which grad-cam asks."""
+
+    def __init__(self, grader: Grader, exists: Tensor, target: int):
+        super().__init__()
+        self.grader, self.exists, self.target = grader, exists, target
+
+    def forward(self, slices: Tensor) -> Tensor:
+        crops = slices.unflatten(0, (self.exists.shape[1], -1))[None, :, :, 0]
+        return self.grader(crops, self.exists)[:, self.target]
+
+
+def grad_cam(grader: Grader, crops: np.ndarray, exists: np.ndarray, target: int, grade: int) -> np.ndarray:
+    """Where the evidence for one grade of one target lies: (V, S, px, px) from 0 to 1 of the strongest place, nan where there
+    is no view.
+
+    crops, exists  as grader_views gives them; target and grade: indices into TARGETS and GRADES
+    Evidence is that of a convolution before the last, whose cells are small enough to tell a recess from a canal.
+    """
+    device = next(grader.parameters()).device
+    slices = torch.from_numpy(crops).to(device).float().flatten(0, 1)[:, None] / 255
+    model = _OneTarget(grader, torch.from_numpy(exists)[None].to(device), target)
+    layer = [m for m in grader.encoder.modules() if isinstance(m, nn.Conv2d)][-3]
+    asked = [ClassifierOutputTarget(grade)]
+    with GradCAM(model, [layer]) as cam, torch.backends.cudnn.flags(enabled=False):  # cuDNN's LSTM in use has no way back
+        cam(slices, asked)  # what it returns is scaled for each slice on its own: even a slice of no weight would shine
+        seen = cam.activations_and_grads
+        parts = seen.activations[0].cpu().numpy(), seen.gradients[0].cpu().numpy()
+        evidence = cam.get_cam_image(slices, layer, asked, *parts).clip(min=0)
+    small = torch.from_numpy(evidence)[:, None]
+    maps = np.full(crops.shape, np.nan, np.float32)
+    maps[exists] = F.interpolate(small, crops.shape[-1], mode="bilinear")[:, 0].unflatten(0, (-1, crops.shape[1])).numpy()
+    return maps / max(float(np.nanmax(maps)), 1e-9)
+
+
+@torch.inference_mode()
+def attention(grader: Grader, crops: np.ndarray, exists: np.ndarray) -> np.ndarray:
+    """How much each slice of a view counts in its answer: (V, S), summing to 1 over the slices; nan where there is no view."""
+    scores, device = [], next(grader.parameters()).device
+    hook = grader.attention.register_forward_hook(lambda module, given, found: scores.append(found))
+    try:
+        grader(torch.from_numpy(crops)[None].to(device).float() / 255, torch.from_numpy(exists)[None].to(device))
+    finally:
+        hook.remove()
+    weights = np.full(crops.shape[:2], np.nan, np.float32)
+    weights[exists] = scores[0].float().softmax(1)[..., 0].cpu().numpy()
+    return weights
