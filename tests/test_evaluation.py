@@ -250,3 +250,16 @@ def test_decisions_by_hand():
     assert evaluation.decisions(*TWO_STUDIES).to_dict() == {"rows": 6, "wrong": 2, "missed": 0, "false_alarms": 0, "cost": 4}
     asked = ask((1, CANAL, "L1/L2", SEVERE, (0.6, 0.3, 0.1)), (1, CANAL, "L2/L3", NORMAL, (0.1, 0.3, 0.6)))
     assert evaluation.decisions(*asked).to_dict() == {"rows": 2, "wrong": 2, "missed": 1, "false_alarms": 1, "cost": 5}
+
+
+def test_a_clear_gain_is_better_in_every_draw_and_luck_in_half_of_them():
+    truth, answer = MANY
+    columns = list(GRADE_COLUMNS)
+    worse = answer.assign(**(0.9 * answer[columns] + 0.1 / 3))
+    assert evaluation.better(truth, answer, worse) == 1 - evaluation.better(truth, worse, answer)
+    assert evaluation.better(truth, perfect(truth.fillna({"grade": NORMAL})), answer) == 1
+    assert evaluation.better(truth, answer, answer) == 0  # not lower
+    luck = np.random.default_rng(0).permutation(answer[columns].to_numpy(), axis=0)
+    other = np.random.default_rng(1).permutation(answer[columns].to_numpy(), axis=0)
+    guesses = [answer.assign(**dict(zip(columns, p.T))) for p in (luck, other)]
+    assert 0.02 < evaluation.better(truth, *guesses) < 0.98

@@ -56,8 +56,9 @@ def test_what_cannot_be_seen_is_answered_by_the_prior_and_named(spoiled, run):
     answers = inference.answers(tables, run)
     assert len(answers) == 50
     seen = answers[answers.study_id == study].set_index("condition")
-    assert (seen.loc["Left Subarticular Stenosis"].note.str.startswith("prior used: Axial T2 cannot be seen: ")).all()
-    assert (seen.loc[rsna.CANAL].note == "").all()
+    assert (seen.loc["Left Subarticular Stenosis"].note.str.startswith("prior used: Axial T2: ")).all()
+    assert (seen.loc[rsna.CANAL].note.str.startswith("seen without Axial T2: ")).all()
+    assert (seen.loc["Left Neural Foraminal Narrowing"].note == "").all()
     expected = run.prior.loc["Left Subarticular Stenosis"].to_numpy()
     assert seen.loc["Left Subarticular Stenosis", list(GRADE_COLUMNS)].to_numpy(float) == pytest.approx(expected)
     assert (answers[answers.study_id == empty].note != "").all()

@@ -38,7 +38,7 @@ def test_it_says_what_it_is_what_was_answered_and_what_was_not_seen(tables, answ
     assert page.count("<td>") == 25
     assert page.count("not seen: prior") == 1
     assert f"<li>{CANAL} L1/L2: prior used: it was dark</li>" in page
-    assert f"{CANAL} L2/L3: Severe 90 %; instance " in page  # the picture of the place
+    assert f"{CANAL} L2/L3: Severe 90\u00a0%; instance " in page  # the picture of the place
 
 
 def test_a_study_without_answers_is_told(tables, answered, tmp_path):

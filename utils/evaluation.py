@@ -24,13 +24,24 @@ def bootstrap(
     A draw without a single row of a term does not count for that term, nor for the total. One study has no spread to
     draw from: its interval is a point, and says nothing.
     """
-    table = metrics.match(truth, submission)
-    loss, weight = _sums_by_study(table)
+    values = _drawn_scores(truth, submission, draws, seed)
+    return _intervals(values, share, "score", [*metrics.TERMS, "total"]).rename_axis("term")
+
+
+def better(truth: pd.DataFrame, submission: pd.DataFrame, other: pd.DataFrame, draws: int = 1000, seed: int = 0) -> float:
+    """In which share of the draws does a submission score lower than another? Both are asked about the same studies, so that
+    a gain too small for two intervals to part can still be seen, or be seen to be luck."""
+    one, two = (_drawn_scores(truth, answer, draws, seed)[1:, -1] for answer in (submission, other))
+    return float((one < two).mean())
+
+
+def _drawn_scores(truth: pd.DataFrame, submission: pd.DataFrame, draws: int, seed: int) -> np.ndarray:
+    """Terms and total of the data, then of each draw: (1 + draws, 5)."""
+    loss, weight = _sums_by_study(metrics.match(truth, submission))
     times = _draws(len(loss), draws, seed)
     with np.errstate(invalid="ignore"):  # 0 / 0, no row of this term in this draw, is nan
         terms = times @ loss / (times @ weight)
-    values = np.column_stack([terms, terms.mean(axis=1)])
-    return _intervals(values, share, "score", [*metrics.TERMS, "total"]).rename_axis("term")
+    return np.column_stack([terms, terms.mean(axis=1)])
 
 
 def _sums_by_study(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -26,7 +26,7 @@ from utils.models import Grader, Locator
 from utils.prepare import PreparedStudy, prepare_study
 from utils.presets import Preset
 from utils.rsna import GRADE_COLUMNS, SERIES_OF, TARGETS, Tables, load_tables, row_id, row_ids
-from utils.views import POINT, grader_views, mirrored, nearest
+from utils.views import POINT, VIEWS, grader_views, mirrored, nearest
 
 
 class RunError(ValueError):
@@ -122,7 +122,7 @@ def answer_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
     mean = np.where(seen[:, None], (weight * p).sum(0) / weight.sum(0).clip(1), run.prior.loc[list(TARGETS), list(GRADE_COLUMNS)])
     mean /= mean.sum(1, keepdims=True)
     points, sure = _median(np.array([found for found, _ in located])), np.mean([p for _, p in located], 0)
-    notes = ["" if one else _unseen(study, condition) for (condition, _), one in zip(TARGETS, seen)]
+    notes = [_note(study, condition, one) for (condition, _), one in zip(TARGETS, seen)]
     return _answer_table(run, study.study_id, mean, points, sure, [_where(study, *of) for of in zip(TARGETS, points)], notes)
 
 
@@ -132,13 +132,13 @@ def _median(points: np.ndarray) -> np.ndarray:
         return np.nanmedian(points, 0)
 
 
-def _unseen(study: PreparedStudy, condition: str) -> str:
-    """Why the prior answers for a condition."""
-    kind = SERIES_OF[condition]
-    if study.of(kind):
-        return f"prior used: {kind} does not reach this level, or it was not found"
-    why = [why for what, why in study.left_out if what == kind or (what.startswith("series") and what.endswith(f"({kind})"))]
-    return f"prior used: {kind} cannot be seen: {(why or ['no such series in this study'])[0]}"
+def _note(study: PreparedStudy, condition: str, seen: bool) -> str:
+    """What an answer had to do without; nothing if it had all."""
+    absent = [kind for kind in dict.fromkeys(kind for k, kind in VIEWS if TARGETS[k][0] == condition) if not study.of(kind)]
+    if absent:
+        ours = [why for what, why in study.left_out if what == absent[0] or what.endswith(f"({absent[0]})")]
+        return f"{'seen without' if seen else 'prior used:'} {absent[0]}: {(ours or ['no such series in this study'])[0]}"
+    return "" if seen else f"prior used: {SERIES_OF[condition]} does not reach this level, or it was not found"
 
 
 def _where(study: PreparedStudy, target: tuple[str, str], point: np.ndarray) -> tuple:
@@ -270,7 +270,8 @@ def main() -> None:
     submission = predict(tables, run, a.split, predictions := Path(a.out).with_name("predictions.csv"))
     submission.to_csv(a.out, index=False)
     table = read_predictions(predictions)
-    print(f"{a.out}: {len(submission)} rows, {table.study_id.nunique()} studies, {(table.note != '').sum()} rows from the prior")
+    unseen = table.note.str.startswith("prior used").sum()
+    print(f"{a.out}: {len(submission)} rows, {table.study_id.nunique()} studies, {unseen} rows from the prior")
     for (study_id, note), rows in table[table.note != ""].groupby(["study_id", "note"], sort=False):
         print(f"  {study_id}: {len(rows)} rows, {note}")
     known = known_grades(tables, a.split)

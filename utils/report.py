@@ -78,14 +78,14 @@ def _grid(rows: pd.DataFrame) -> str:
 def _called(row) -> str:
     """The most probable grade of an answer and its probability."""
     p = [float(getattr(row, name)) for name in GRADE_COLUMNS]
-    return f"{GRADES[int(np.argmax(p))]} {100 * max(p):.0f} %"
+    return f"{GRADES[int(np.argmax(p))]} {100 * max(p):.0f}\u00a0%"
 
 
 def _cell(row) -> str:
     p = [float(getattr(row, name)) for name in GRADE_COLUMNS]
     parts = "".join(f"<span style='width:{100 * q:.1f}%;background:{colour}'></span>" for q, colour in zip(p, GRADE_COLOURS))
     numbers = " / ".join(f"{100 * q:.0f}" for q in p)
-    unseen = "" if pd.isna(row.note) or row.note == "" else " · not seen: prior"
+    unseen = " · not seen: prior" if str(row.note).startswith("prior used") else ""
     return f"<td>{_called(row)}<div class=bar>{parts}</div><span class=small>{numbers}{unseen}</span></td>"
 
 

@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
-from utils import metrics
+from utils import evaluation, metrics
 from utils.batches import GraderData, Jitter, LocatorData
 from utils.checkpoints import Folder
 from utils.geometry import Series
@@ -206,13 +206,15 @@ def cooled(logits: pd.DataFrame, temperature: float) -> pd.DataFrame:
 
 
 def fit_temperature(labels: pd.DataFrame, logits: pd.DataFrame) -> float:
-    """The divisor of the logits that scores best out of fold, from 1 to 3; 1 where there are too few labels for a score.
+    """The divisor of the logits that scores best out of fold, from 1 to 3; 1 if that may be luck (better in fewer than 95 %
+    of draws of studies), or if there are too few labels for a score.
 
     Never below 1: a few dozen studies do not hold the rare errors that make bolder answers costly on others.
     """
     grid = np.round(np.exp(np.linspace(0, np.log(3), 25)), 3)
-    totals = [metrics.rsna_score(labels, cooled(logits, t)).total for t in grid]
-    return float(grid[np.argmin(totals)]) if np.isfinite(totals).all() else 1.0
+    answers = [cooled(logits, t) for t in grid]
+    best = int(np.argmin([metrics.rsna_score(labels, answer).total for answer in answers]))
+    return float(grid[best]) if evaluation.better(labels, answers[best], answers[0]) >= 0.95 else 1.0
 
 
 def oof_score(prepared: str | Path, run: str | Path) -> metrics.Score:
