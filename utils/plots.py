@@ -182,7 +182,7 @@ def locator_errors(points: pd.DataFrame) -> Figure:
         if len(errors):
             share = 100 * np.arange(1, len(errors) + 1) / len(errors)
             ax.step(errors, share, label=f"{name}: median {np.median(errors):.1f} mm", color=colour)
-    ax.set(xlabel="distance to the annotated point, mm", ylabel="share of points, %", xlim=(0, 20), ylim=(0, 101))
+    ax.set(xlabel="distance to the annotated point, mm", ylabel="share of points, %", xlim=(0, 45), ylim=(0, 101))
     ax.set_title("How far off is the locator on studies it has not seen?")
     ax.legend(frameon=False, loc="lower right")
     return fig
