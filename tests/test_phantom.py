@@ -418,3 +418,20 @@ def test_the_contact_sheet_is_a_picture(tmp_path):
     page = matplotlib.image.imread(contact_sheet(tmp_path / "sheet.png"))
     assert page.shape[0] > 800
     assert page[..., :3].std() > 0.1
+
+
+def test_contrast_strays_and_the_patient_stays(tmp_path):
+    same, strayed = (phantom.make_dataset(tmp_path / name, 2, 6, **SMALL, contrast=name) for name in ("clinical", "random"))
+    for table in ("truth/truth.csv", "train_label_coordinates.csv", "train.csv"):
+        assert (same / table).read_bytes() == (strayed / table).read_bytes()
+    images = [hashes(root / "train_images") for root in (same, strayed)]
+    assert images[0].keys() == images[1].keys()
+    assert not set(images[0].values()) & set(images[1].values())
+    with pytest.raises(KeyError):
+        phantom.make_dataset(tmp_path / "x", 1, 6, **SMALL, contrast="lurid", jobs=1)
+
+
+def test_a_sequence_that_strays_does_so_by_its_seed():
+    one, same, other = (Sequence(3900, 100, stray=1.0, chance=seed).signal() for seed in (1, 1, 2))
+    assert one == same != other
+    assert Sequence(3900, 100, chance=7).signal() == Sequence(3900, 100).signal()

@@ -25,10 +25,10 @@ from tqdm.auto import tqdm
 from utils.phantom.anatomy import anatomy_row, make_spine, truth_rows
 from utils.phantom.grades import sample_grades, ungraded
 from utils.phantom.quirks import IN_IMAGES, IN_POINTS, QUIRKS, Draft, annotate, dealt
-from utils.phantom.scan import protocols, scan, write_scan
+from utils.phantom.scan import CONTRASTS, protocols, scan, strayed, write_scan
 from utils.rsna import GRADE_COLUMNS, row_ids, wide_labels
 
-__all__ = ["QUIRKS", "VERSION", "make_dataset", "study_id_of", "true_labels"]
+__all__ = ["CONTRASTS", "QUIRKS", "VERSION", "make_dataset", "study_id_of", "true_labels"]
 
 VERSION = 4  # raise when the same seed gives other bytes
 
@@ -42,12 +42,14 @@ def make_dataset(
     size: tuple[int, int] | None = (256, 192),
     quirks: tuple[str, ...] = (),
     jobs: int = 2,
+    contrast: str = "clinical",
 ) -> Path:
     """Write `studies` training and `test_studies` test studies under root; returns root.
 
     prevalence  "real": grades as frequent as in the 1,975 real studies; "balanced": enough severe ones for a small set
     size        matrix of the sagittal and of the axial images, px; None: as varied as real ones (256 to 640)
     quirks      names out of QUIRKS, dealt one to a study, from the first study on, in each split
+    contrast    "clinical"; "mixed": most series' tissues stray in brightness; "random": all do, so far that nothing is left
     The truth goes to root/truth: truth.csv (grade, size in mm, point in mm of every target), anatomy.csv, quirks.csv,
     test.csv (the hidden labels). A second call with the same arguments does nothing, and one after a kill goes on;
     another call into the same folder raises ValueError.
@@ -56,6 +58,7 @@ def make_dataset(
     dealt(quirks, "train", 0)  # refuses unknown names before anything is written
     settings = {"version": VERSION, "studies": studies, "test_studies": test_studies, "seed": seed}
     settings |= {"prevalence": prevalence, "size": size and list(size), "quirks": list(quirks)}
+    settings |= {"contrast": contrast} if contrast != "clinical" else {}
     _claim(root, settings)
     if (root / "sample_submission.csv").is_file():  # the last file written
         return root
@@ -63,7 +66,8 @@ def make_dataset(
     work = []
     for k, g in enumerate(grades):
         split, place = ("train", k) if k < studies else ("test", k - studies)
-        work.append(delayed(_make_study)(root, study_id_of(seed, k), split, [seed, 2, k], g, size, dealt(quirks, split, place)))
+        look = size, contrast, dealt(quirks, split, place)
+        work.append(delayed(_make_study)(root, study_id_of(seed, k), split, [seed, 2, k], g, *look))
     results = Parallel(jobs, return_as="generator")(work)
     _write_tables(root, list(tqdm(results, total=len(work), desc="phantom studies", unit="study")))
     return root
@@ -84,7 +88,9 @@ def _claim(root: Path, settings: dict) -> None:
     path.write_text(json.dumps(settings))
 
 
-def _make_study(root: Path, study_id: int, split: str, seed: list[int], grades: np.ndarray, size, quirk: str) -> dict:
+def _make_study(
+    root: Path, study_id: int, split: str, seed: list[int], grades: np.ndarray, size, contrast: str, quirk: str
+) -> dict:
     """One study: its files (unless they are there) and the rows it gives to the tables."""
     final, temporary = root / f"{split}_images" / str(study_id), root / f".making-{study_id}" / str(study_id)
     record = root / "truth" / f"{study_id}.json"
@@ -92,7 +98,7 @@ def _make_study(root: Path, study_id: int, split: str, seed: list[int], grades: 
         return json.loads(record.read_text())
     shutil.rmtree(temporary.parent, ignore_errors=True)
     shutil.rmtree(final, ignore_errors=True)
-    draft, done = _draft(study_id, np.random.default_rng(seed), grades, size, quirk)
+    draft, done = _draft(study_id, seed, grades, size, contrast, quirk)
     for one in draft.scans:
         write_scan(one, temporary / str(one.series_id))
     rows = {"study_id": study_id, "split": split, "truth": truth_rows(study_id, draft.spine, grades)}
@@ -109,10 +115,12 @@ def _make_study(root: Path, study_id: int, split: str, seed: list[int], grades: 
     return rows
 
 
-def _draft(study_id: int, rng: np.random.Generator, grades: np.ndarray, size, quirk: str) -> tuple[Draft, str]:
+def _draft(study_id: int, seed: list[int], grades: np.ndarray, size, contrast: str, quirk: str) -> tuple[Draft, str]:
     """Patient, scans and points of one study, with its quirk; also what the quirk did."""
+    rng, apart = np.random.default_rng(seed), np.random.default_rng([*seed, 1])  # the same patient in every contrast
     spine = make_spine(rng, grades)
-    scans = [scan(rng, spine, p, study_id * 10 + n) for n, p in enumerate(protocols(rng, size), start=1)]
+    chosen = [strayed(protocol, contrast, apart) for protocol in protocols(rng, size)]
+    scans = [scan(rng, spine, p, study_id * 10 + n) for n, p in enumerate(chosen, start=1)]
     draft = Draft(spine, scans, ungraded(rng), [])
     done = IN_IMAGES[quirk](draft, rng) if quirk in IN_IMAGES else ""
     draft.points = annotate(draft)

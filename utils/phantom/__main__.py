@@ -2,7 +2,7 @@
 
 import argparse
 
-from utils.phantom import QUIRKS, make_dataset
+from utils.phantom import CONTRASTS, QUIRKS, make_dataset
 
 parser = argparse.ArgumentParser(prog="python -m utils.phantom", description="Write a phantom data set, or its contact sheet.")
 parser.add_argument("--out", help="folder to write to; made if it is not there")
@@ -13,6 +13,7 @@ parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--prevalence", choices=("real", "balanced"), default="balanced")
 parser.add_argument("--size", choices=("demo", "real"), default="demo", help="256 and 192 px, or as varied as real ones")
 parser.add_argument("--quirks", nargs="+", default=[], metavar="NAME", help=f"'all', or some of: {', '.join(QUIRKS)}")
+parser.add_argument("--contrast", choices=tuple(CONTRASTS), default="clinical", help="how far tissues stray in brightness")
 parser.add_argument("--jobs", type=int, default=2, help="processes")
 
 if __name__ == "__main__":
@@ -26,4 +27,4 @@ if __name__ == "__main__":
     if a.out:
         quirks = QUIRKS if a.quirks == ["all"] else tuple(a.quirks)
         size = (256, 192) if a.size == "demo" else None
-        print(make_dataset(a.out, a.studies, a.seed, a.test_studies, a.prevalence, size, quirks, a.jobs))
+        print(make_dataset(a.out, a.studies, a.seed, a.test_studies, a.prevalence, size, quirks, a.jobs, a.contrast))

@@ -19,6 +19,10 @@ MATRICES = (256, 320, 384, 448, 512, 640)  # px, where the size is left to the s
 BLOCKS, STACK = "a block per disc", "one stack"
 
 
+# How far tissues stray (least, most), and in which share of the series.
+CONTRASTS = {"clinical": (0.0, 0.0, 0.0), "mixed": (0.1, 0.8, 0.6), "random": (1.0, 1.0, 1.0)}
+
+
 @dataclass(frozen=True)
 class Protocol:
     """What the operator chose for one series."""
@@ -70,6 +74,14 @@ def protocols(rng: np.random.Generator, size: tuple[int, int] | None) -> list[Pr
         Protocol(SAGITTAL_T2, t2, fov, sagittal, round(gap - rng.uniform(0.3, 1), 1), gap, count),
         Protocol(AXIAL_T2, Sequence(tr, te, **axial_shared), rng.uniform(150, 200), axial, 3.5, axial_gap, 0, layout),
     ]
+
+
+def strayed(protocol: Protocol, contrast: str, rng: np.random.Generator) -> Protocol:
+    """The protocol with tissues as bright as no scanner shows them (after SynthSeg, Billot 2023): what a model learns from
+    such pictures cannot rest on brightness. contrast: a name out of CONTRASTS."""
+    low, high, share = CONTRASTS[contrast]
+    stray = rng.uniform(low, high) if rng.random() < share else 0.0
+    return replace(protocol, sequence=replace(protocol.sequence, stray=stray, chance=int(rng.integers(2**31))))
 
 
 def planes(rng: np.random.Generator, spine: Spine, protocol: Protocol) -> list[Slice]:

@@ -61,13 +61,16 @@ class Sequence:
     sampled: float = 1.0  # share of k-space acquired in the phase direction
     phase_axis: int = 0  # 0: rows, 1: columns
     saturation_mm: float = np.inf  # a band that darkens everything further in front of the spine than this
+    stray: float = 0.0  # each tissue's brightness strays from its physics: deviation of its logarithm; 1 leaves little of it
+    chance: int = 0  # the seed it strays by
 
     def signal(self) -> dict[str, complex]:
         """Signal of water (real part) and of fat (imaginary part) of every tissue."""
-        out = {}
+        out, rng = {}, np.random.default_rng(self.chance)
         for tissue, (density, t1, t2, fat) in TISSUES.items():
             relaxed = 1 + np.exp(-self.tr / t1) - 2 * np.exp(-self.ti / t1) if self.ti else 1 - np.exp(-self.tr / t1)
             s = density * abs(relaxed) * np.exp(-self.te / t2)
+            s *= np.exp(self.stray * rng.normal())
             out[tissue] = complex(s * (1 - fat), s * fat * (FAT_LEFT if self.fat_suppressed else 1))
         return out
 
