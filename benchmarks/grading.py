@@ -36,9 +36,9 @@ def in_two_series(study: PreparedStudy, cut: float) -> PreparedStudy:
     return replace(study, series=tuple(parts))
 
 
-def difference(before: pd.DataFrame, after: pd.DataFrame, mirror: bool = False) -> float:
+def difference(before: pd.DataFrame, after: pd.DataFrame, sides_changed: bool = False) -> float:
     """The greatest change of a probability that rests on images."""
-    keys = [(rsna.mirror(c) if mirror else c, level) for c, level in zip(before.condition, before.level)]
+    keys = [(rsna.mirror(c) if sides_changed else c, level) for c, level in zip(before.condition, before.level)]
     after = after.set_index(["condition", "level"]).loc[keys]
     seen = ~before.note.str.startswith("prior").to_numpy()
     p, q = (table[list(rsna.GRADE_COLUMNS)].to_numpy(float)[seen] for table in (before, after))
@@ -60,12 +60,12 @@ def main() -> None:
             tables_of.append(inference.answers(tables, run, studies=[study_id]))
             seconds.append(time.perf_counter() - start)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        for study_id, before in zip(tables.studies("test"), tables_of):
+        for study_id, before in zip(inference.asked_studies(tables, "test"), tables_of):
             study = prepare.prepare_study(tables, study_id)
-            mirrored.append(difference(before, inference.answer_study(run, mirror.mirrored(study)), mirror=True))
+            mirrored.append(difference(before, inference.answer_study(run, mirror.mirrored(study)), sides_changed=True))
             split.append(max(difference(before, inference.answer_study(run, in_two_series(study, cut))) for cut in (0.3, 0.7)))
         answered, truth = pd.concat(tables_of), phantom.true_labels(root, "test")
-        guess = metrics.constant_submission(run.prior, tables.studies("test"))
+        guess = metrics.constant_submission(run.prior, answered.study_id.unique())
         print(f"{len(seconds)} studies, {len(answered)} rows, {(answered.note != '').sum()} with a note")
         print(f"seconds a study: median {statistics.median(seconds):.2f}, most {max(seconds):.2f}; peak memory {memory:.2f} GB")
         print(f"weighted prior  {metrics.rsna_score(truth, guess)}")

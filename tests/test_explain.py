@@ -48,6 +48,20 @@ def test_the_evidence_lies_where_the_answer_comes_from(grader, shown, monkeypatc
     assert np.nanmax(maps[~own]) == 0
 
 
+@pytest.mark.parametrize("backbone", ["small", "efficientnet_v2_s", "convnext_tiny"])
+def test_evidence_is_read_where_there_are_still_eight_cells(backbone):
+    grader = Grader(Preset("test", backbone=backbone, crop_px=128, slices=1, features=32)).eval()
+    layer, shapes = explain._layer(grader.encoder, torch.rand(1, 1, 128, 128)), []
+    with torch.no_grad():
+        layer.register_forward_hook(lambda module, given, found: shapes.append(found.shape))
+        grader.encoder(torch.rand(1, 1, 128, 128))
+    assert shapes[0][-1] == 8
+
+
+def test_without_any_view_there_is_no_map(grader, shown):
+    assert np.isnan(explain.grad_cam(grader, shown[0], np.zeros(30, bool), LEFT_L4, 2)).all()
+
+
 def test_attention_sums_to_one_over_the_slices_of_each_view(grader, shown):
     weights = explain.attention(grader, *shown)
     assert weights.shape == (30, 3)

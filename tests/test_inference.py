@@ -13,6 +13,7 @@ import pytest
 from mirror import mirrored
 
 from utils import inference, metrics, prepare, rsna, training, views
+from utils.geometry import Series
 from utils.presets import Preset
 from utils.rsna import GRADE_COLUMNS
 
@@ -58,7 +59,7 @@ def test_what_cannot_be_seen_is_answered_by_the_prior_and_named(spoiled, run):
     seen = answers[answers.study_id == study].set_index("condition")
     assert (seen.loc["Left Subarticular Stenosis"].note.str.startswith("prior used: Axial T2: ")).all()
     assert (seen.loc[rsna.CANAL].note.str.startswith("seen without Axial T2: ")).all()
-    assert (seen.loc["Left Neural Foraminal Narrowing"].note == "").all()
+    assert not seen.loc["Left Neural Foraminal Narrowing"].note.str.contains("Axial").any()
     expected = run.prior.loc["Left Subarticular Stenosis"].to_numpy()
     assert seen.loc["Left Subarticular Stenosis", list(GRADE_COLUMNS)].to_numpy(float) == pytest.approx(expected)
     assert (answers[answers.study_id == empty].note != "").all()
@@ -121,7 +122,7 @@ def test_a_mirrored_patient_gets_mirrored_answers(tables, run):
     here, there = (inference.answer_study(run, one) for one in (study, mirrored(study)))
     there = there.set_index(there.condition.map(rsna.mirror) + there.level).loc[here.condition + here.level]
     assert here.x_mm.to_numpy() == pytest.approx(-there.x_mm.to_numpy(), abs=0.01, nan_ok=True)
-    columns, seen = list(GRADE_COLUMNS), (here.note == "").to_numpy()
+    columns, seen = list(GRADE_COLUMNS), ~here.note.str.startswith("prior").to_numpy()
     assert seen.sum() > 15
     assert np.abs(here[columns].to_numpy() - there[columns].to_numpy())[seen].max() < 1e-3
     sides = here.set_index(["condition", "level"])[columns]
@@ -173,12 +174,50 @@ def test_killed_between_two_studies_it_goes_on_with_the_second(tables, run, tmp_
     assert not partial.exists()
 
 
+def test_what_another_temperature_or_a_question_before_has_left_is_not_taken_over(tables, run, tmp_path):
+    out, partial = tmp_path / "predictions.csv", tmp_path / "predictions.partial.csv"
+    first, second = tables.studies("test")
+    inference.answers(tables, run, out=out)
+    out.rename(partial)
+    cool = replace(run, temperature=2.0)
+    assert inference._answered_before(partial, cool, tables, [first, second]) == set()
+    inference.answers(tables, run, out=out)
+    out.rename(partial)
+    assert inference.answers(tables, run, studies=[second], out=out).study_id.unique().tolist() == [second]
+
+
+@pytest.mark.parametrize("left", [b"", b"not a table\n", b"study_id,note\n1,\xc3", b"study_id,run,data,note\n1,"])
+def test_whatever_a_kill_has_left_in_the_file_it_begins_anew(tables, run, tmp_path, left):
+    (tmp_path / "predictions.partial.csv").write_bytes(left)
+    assert len(inference.answers(tables, run, out=tmp_path / "predictions.csv")) == 50
+
+
+def test_a_study_that_failed_is_tried_again_and_a_fault_of_all_is_raised(tables, run, tmp_path, monkeypatch):
+    out, partial = tmp_path / "predictions.csv", tmp_path / "predictions.partial.csv"
+    answer, studies = inference.answer_study, tables.studies("test")
+    broken = set(studies[:1])
+
+    def fails(run, study):
+        if study.study_id in broken:
+            raise MemoryError("too little")
+        return answer(run, study)
+
+    monkeypatch.setattr(inference, "answer_study", fails)
+    table = inference.answers(tables, run, out=out)
+    assert table.note.str.startswith("prior used: the study could not be graded: MemoryError").sum() == 25
+    out.rename(partial)
+    assert inference._answered_before(partial, run, tables, studies) == set(studies[1:])
+    broken |= set(studies)
+    with pytest.raises(MemoryError):
+        inference.answers(tables, run)
+
+
 def test_what_another_run_has_answered_is_not_taken_over(tables, run, tmp_path):
     out = tmp_path / "predictions.csv"
     inference.answers(tables, run, out=out)
     out.rename(tmp_path / "predictions.partial.csv")
     other = inference.answers(tables, replace(run, name="another 123"), out=out)
-    assert (other.run == "another 123").all()
+    assert (other.run == "another 123 T=1").all()
     assert len(other) == 50
 
 
@@ -192,7 +231,7 @@ def test_the_submission_follows_the_sample_whatever_its_order(tables, run):
 
 def test_an_error_on_several_lines_is_a_note_on_one(tables, run):
     rows = inference.prior_answer(run, 7, "RuntimeError: first\n  second")
-    assert (rows.note == "prior used: RuntimeError: first second").all()
+    assert (rows.note == "prior used: the study could not be graded: RuntimeError: first second").all()
     metrics.check_submission(rows, rsna.row_ids(7))
 
 
@@ -200,7 +239,7 @@ def test_points_are_given_in_mm_with_series_and_instance(tables, run):
     study = tables.studies("test")[0]
     answers = inference.answers(tables, run, studies=[study])
     # this locator has hardly been trained: where it points beyond the axial slices, the answer is the prior's and says so
-    seen = answers[answers.note == ""]
+    seen = answers[~answers.note.str.startswith("prior")]
     assert (seen.condition == rsna.CANAL).sum() == 5
     assert seen[["x_mm", "y_mm", "z_mm"]].notna().all(axis=None)
     own = seen.merge(tables.series, on="series_id")
@@ -221,6 +260,70 @@ def test_without_sagittal_t2_the_canal_is_sought_on_t1_and_the_rest_goes_on(tabl
 def test_an_unfinished_run_says_which_notebook_finishes_it(tmp_path):
     with pytest.raises(inference.RunError, match="Run 03_train"):
         inference.load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (lambda f: (f / "prior.csv").unlink(), r"no finished run here \(prior.csv is missing"),
+        (lambda f: (f / "run.json").write_text('{"preset": '), "run.json is damaged"),
+        (lambda f: (f / "fold0/locator/model.safetensors").write_bytes(b"cut"), "fold0.locator.model.safetensors: these weights"),
+    ],
+)
+def test_a_damaged_run_says_which_part(run, tmp_path, harm, told):
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    harm(folder)
+    with pytest.raises(inference.RunError, match=told):
+        inference.load_run(folder)
+
+
+def test_the_shell_says_in_a_line_what_is_missing(phantom_root, tmp_path):
+    command = [sys.executable, "-m", "utils.inference", str(phantom_root), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{tmp_path}: no finished run here")
+    done = subprocess.run([*command, "--out", "predictions.csv"], capture_output=True, text=True, check=False)
+    assert "choose another name for --out" in done.stderr
+
+
+def test_both_folds_answer_and_the_temperature_cools(store, tables, tmp_path):
+    preset = replace(TINY, train_folds=(0, 1))
+    training.fit(store, tmp_path / "run", preset)
+    both = inference.load_run(tmp_path / "run")
+    study = prepare.prepare_study(tables, tables.studies("test")[0])
+    one, two = (inference.answer_study(replace(both, folds=(fold,)), study) for fold in both.folds)
+    mean, (one_seen, two_seen) = inference.answer_study(both, study), (~t.note.str.startswith("prior") for t in (one, two))
+    here = (one_seen & two_seen).to_numpy()
+    assert np.abs(probabilities(one) - probabilities(two))[here].max() > 1e-3
+    assert probabilities(mean)[here] == pytest.approx(((probabilities(one) + probabilities(two)) / 2)[here])
+    surest = np.where(one.confidence >= two.confidence, one.x_mm, two.x_mm)
+    assert mean.x_mm.to_numpy() == pytest.approx(surest, nan_ok=True)
+    cool = probabilities(inference.answer_study(replace(both, folds=both.folds[:1], temperature=100.0), study))
+    assert np.abs(cool[here] - 1 / 3).max() < 0.02
+
+
+def test_a_series_named_for_a_plane_it_is_not_in_is_left_out(spoiled, run):
+    _, tables = spoiled
+    study = tables.studies("test")[0]
+    series = tables.series.replace({"series_description": {rsna.SAGITTAL_T1: rsna.AXIAL_T2, rsna.AXIAL_T2: rsna.SAGITTAL_T1}})
+    answers = inference.answers(replace(tables, series=series), run, studies=[study]).set_index("condition")
+    assert (answers.loc["Left Neural Foraminal Narrowing"].note == "prior used: Sagittal T1: its slices are axial").all()
+    assert (answers.loc["Left Subarticular Stenosis"].note == "prior used: Axial T2: its slices are sagittal").all()
+
+
+def test_black_pictures_and_pictures_of_another_place_are_not_seen(tables, run):
+    study = prepare.prepare_study(tables, tables.studies("test")[0])
+
+    def recess_notes(change):
+        parts = [
+            replace(p, series=Series(tuple(map(change, p.series.slices)))) if p.description == rsna.AXIAL_T2 else p
+            for p in study.series
+        ]
+        answers = inference.answer_study(run, replace(study, series=tuple(parts)))
+        return answers.set_index("condition").loc["Left Subarticular Stenosis"].note
+
+    assert recess_notes(lambda s: replace(s, pixels=0 * s.pixels)).str.startswith("prior").all()
+    assert recess_notes(lambda s: replace(s, origin=s.origin + 300 * s.axes[0])).str.startswith("prior").all()
 
 
 def test_missing_weights_are_named(run, tmp_path):

@@ -250,3 +250,11 @@ def test_folds_hold_whole_patients_and_about_as_much_disease():
     severe = labels.merge(folds).query("grade == 'Severe'").groupby("fold").size()
     assert severe.max() < 1.25 * severe.min()
     pd.testing.assert_frame_equal(folds, make_folds(labels, 4, seed=0))
+
+
+def test_series_that_cross_stay_apart_and_others_are_joined(tables, whole_study):
+    axial = next(p.series for p in prepare_study(tables, whole_study).series if p.description == rsna.AXIAL_T2)
+    halves = [replace(axial, slices=some) for some in (axial.slices[:7], axial.slices[7:])]
+    assert [one.instances for one in prepare.joined(halves)] == [axial.instances]
+    combed = [replace(axial, slices=some) for some in (axial.slices[::2], axial.slices[1::2])]
+    assert [one.instances for one in prepare.joined(combed)] == [one.instances for one in combed]

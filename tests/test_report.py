@@ -37,7 +37,7 @@ def test_it_says_what_it_is_what_was_answered_and_what_was_not_seen(tables, answ
     assert f"run 123 · data {tables.root.name} · lumbar-spine-notebooks " in page
     assert page.count("<td>") == 25
     assert page.count("not seen: prior") == 1
-    assert f"<li>{CANAL} L1/L2: prior used: it was dark</li>" in page
+    assert f"<li>{CANAL} L1/L2: prior used: the study could not be graded: it was dark</li>" in page
     assert f"{CANAL} L2/L3: Severe 90\u00a0%; instance " in page  # the picture of the place
 
 

@@ -32,7 +32,8 @@ def better(truth: pd.DataFrame, submission: pd.DataFrame, other: pd.DataFrame, d
     """In which share of the draws does a submission score lower than another? Both are asked about the same studies, so that
     a gain too small for two intervals to part can still be seen, or be seen to be luck."""
     one, two = (_drawn_scores(truth, answer, draws, seed)[1:, -1] for answer in (submission, other))
-    return float((one < two).mean())
+    known = np.isfinite(one) & np.isfinite(two)
+    return float((one < two)[known].mean()) if known.any() else 0.0
 
 
 def _drawn_scores(truth: pd.DataFrame, submission: pd.DataFrame, draws: int, seed: int) -> np.ndarray:

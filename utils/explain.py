@@ -35,12 +35,15 @@ def grad_cam(grader: Grader, crops: np.ndarray, exists: np.ndarray, target: int,
     is no view.
 
     crops, exists  as grader_views gives them; target and grade: indices into TARGETS and GRADES
-    Evidence is that of a convolution before the last, whose cells are small enough to tell a recess from a canal.
+    Evidence is that of the last convolution that still has eight cells on a side: later ones cannot tell a recess from a canal.
     """
+    maps = np.full(crops.shape, np.nan, np.float32)
+    if not exists.any():
+        return maps
     device = next(grader.parameters()).device
     slices = torch.from_numpy(crops).to(device).float().flatten(0, 1)[:, None] / 255
     model = _OneTarget(grader, torch.from_numpy(exists)[None].to(device), target)
-    layer = [m for m in grader.encoder.modules() if isinstance(m, nn.Conv2d)][-3]
+    layer = _layer(grader.encoder, slices[:1])
     asked = [ClassifierOutputTarget(grade)]
     with GradCAM(model, [layer]) as cam, torch.backends.cudnn.flags(enabled=False):  # cuDNN's LSTM in use has no way back
         cam(slices, asked)  # what it returns is scaled for each slice on its own: even a slice of no weight would shine
@@ -48,9 +51,24 @@ def grad_cam(grader: Grader, crops: np.ndarray, exists: np.ndarray, target: int,
         parts = seen.activations[0].cpu().numpy(), seen.gradients[0].cpu().numpy()
         evidence = cam.get_cam_image(slices, layer, asked, *parts).clip(min=0)
     small = torch.from_numpy(evidence)[:, None]
-    maps = np.full(crops.shape, np.nan, np.float32)
     maps[exists] = F.interpolate(small, crops.shape[-1], mode="bilinear")[:, 0].unflatten(0, (-1, crops.shape[1])).numpy()
     return maps / max(float(np.nanmax(maps)), 1e-9)
+
+
+@torch.no_grad()
+def _layer(encoder: nn.Module, one: Tensor, cells: int = 8) -> nn.Conv2d:
+    """The last convolution whose output for one slice (1, 1, px, px) has so many cells on a side."""
+    fine = []
+
+    def keep(module, given, found):
+        if found.shape[-1] >= cells:
+            fine.append(module)
+
+    hooks = [m.register_forward_hook(keep) for m in encoder.modules() if isinstance(m, nn.Conv2d)]
+    encoder(one)
+    for hook in hooks:
+        hook.remove()
+    return fine[-1]
 
 
 @torch.inference_mode()

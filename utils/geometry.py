@@ -49,6 +49,16 @@ class Slice:
         """Signed mm (…) from this slice's plane to the points (…, 3)."""
         return (np.asarray(mm, float) - self.origin) @ self.normal
 
+    def beside(self, mm) -> float:
+        """mm in the plane from the foot of the perpendicular from a point (3,) to the image: 0 if it falls on the image."""
+        height, width = self.pixels.shape
+        foot = self.to_pixel(mm)
+        return float(np.linalg.norm((foot - np.clip(foot, 0, (width - 1, height - 1))) * self.spacing))
+
+    def distance_to_image(self, mm) -> float:
+        """mm from a point (3,) to the image itself: a plane goes on for ever, an image does not."""
+        return float(np.hypot(self.distance(mm), self.beside(mm)))
+
     @property
     def letters(self) -> tuple[str, str, str, str]:
         """Which way the left, right, upper and lower edge of the image lie in the patient: R L A P S I."""
@@ -94,12 +104,9 @@ class Series:
         return self.slices[i].to_pixel(mm)
 
     def nearest_slice(self, mm) -> int:
-        """Index of the slice whose image comes nearest to a point (3,).
-
-        A plane goes on for ever, an image does not: the distance is to the rectangle, so that an oblique block far
-        away does not win because its plane happens to pass by.
-        """
-        return int(np.argmin([_distance_to_image(s, np.asarray(mm, float)) for s in self.slices]))
+        """Index of the slice whose image comes nearest to a point (3,): an oblique block far away does not win because its
+        plane happens to pass by."""
+        return int(np.argmin([s.distance_to_image(mm) for s in self.slices]))
 
     @cached_property
     def stacks(self) -> list[list[int]]:
@@ -135,12 +142,6 @@ def letter(direction: np.ndarray) -> str:
     """The patient's side that a direction (3,) points to most: R or L, A or P, I or S."""
     axis = int(np.argmax(np.abs(direction)))
     return ("RL", "AP", "IS")[axis][int(direction[axis] > 0)]
-
-
-def _distance_to_image(s: Slice, mm: np.ndarray) -> float:
-    height, width = s.pixels.shape
-    inside = np.clip(s.to_pixel(mm), 0, (width - 1, height - 1))
-    return float(np.linalg.norm(s.to_patient(inside) - mm))
 
 
 def _mean_normal(slices) -> np.ndarray:

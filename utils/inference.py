@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
-import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
@@ -25,8 +26,10 @@ from utils.locate import locate
 from utils.models import Grader, Locator
 from utils.prepare import PreparedStudy, prepare_study
 from utils.presets import Preset
-from utils.rsna import GRADE_COLUMNS, SERIES_OF, TARGETS, Tables, load_tables, row_id, row_ids
-from utils.views import POINT, VIEWS, grader_views, mirrored, nearest
+from utils.rsna import GRADE_COLUMNS, SAGITTAL_T1, SAGITTAL_T2, SERIES_OF, TARGETS, Tables, load_tables, row_id, row_ids
+from utils.views import POINT, VIEW_TARGET, VIEWS, grader_views, mirrored, nearest
+
+FAILED = "prior used: the study could not be graded:"
 
 
 class RunError(ValueError):
@@ -51,18 +54,26 @@ class Run:
 def load_run(folder: str | Path) -> Run:
     """Read a run that `training.fit` has finished. Weights are safetensors, the rest JSON and CSV."""
     folder = Path(folder)
-    if not (folder / "run.json").is_file():
-        raise RunError(f"{folder}: no finished run here (run.json is missing). Run 03_train, or `python -m utils.training`")
-    content, device = json.loads((folder / "run.json").read_text()), "cuda" if torch.cuda.is_available() else "cpu"
-    preset = preset_from(content["preset"])
+    for name in ("run.json", "prior.csv"):
+        if not (folder / name).is_file():
+            raise RunError(f"{folder}: no finished run here ({name} is missing). Run 03_train, or `python -m utils.training`")
+    try:
+        content = json.loads((folder / "run.json").read_text())
+        preset = preset_from(content["preset"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{folder / 'run.json'} is damaged ({error}); delete it and run 03_train again, which trains nothing anew")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     pairs, prints = [], [digest(folder / "run.json")]
     for fold in content["folds"]:
-        models = Locator(preset), Grader(preset_without_download(preset))
+        models = Locator(preset), Grader(replace(preset, pretrained=False))  # the weights come from the run
         for name, model in zip(("locator", "grader"), models):
             path = folder / f"fold{fold}" / name / "model.safetensors"
             if not path.is_file():
                 raise RunError(f"{path}: the weights are missing; train fold {fold} again with 03_train")
-            model.load_state_dict(load_file(path))
+            try:
+                model.load_state_dict(load_file(path))
+            except (SafetensorError, RuntimeError) as error:
+                raise RunError(f"{path}: these weights do not fit or are damaged ({error}); train fold {fold} again") from error
             model.to(device).eval()
             prints.append(digest(path))
         pairs.append(models)
@@ -77,11 +88,6 @@ def preset_from(content: dict) -> Preset:
     return Preset(**content | {"train_folds": tuple(content["train_folds"])})
 
 
-def preset_without_download(preset: Preset) -> Preset:
-    """The weights come from the run, so ImageNet's are not needed."""
-    return Preset(**{f.name: getattr(preset, f.name) for f in fields(Preset)} | {"pretrained": False})
-
-
 # --- stage 2 --------------------------------------------------------------------------------------------------------
 
 
@@ -91,7 +97,7 @@ def grade(grader: Grader, study: PreparedStudy, points: np.ndarray, preset: Pres
     and right have changed places, and the two answers are averaged: so a mirrored patient gets mirrored answers."""
     crops, exists = grader_views(study, points, preset)
     seen = np.zeros(25, bool)
-    seen[grader.target.cpu().numpy()[exists]] = True
+    seen[VIEW_TARGET[exists]] = True
     if not exists.any():
         return np.zeros((25, 3)), seen
     other, there, back, flip = mirrored(crops, exists, np.arange(25))
@@ -99,7 +105,8 @@ def grade(grader: Grader, study: PreparedStudy, points: np.ndarray, preset: Pres
     device = next(grader.parameters()).device
     shown = torch.from_numpy(np.stack([crops, other])).to(device).float() / 255
     logits = grader(shown, torch.from_numpy(np.stack([exists, there])).to(device)).float().cpu().numpy()
-    return (logits[0] + logits[1][back]) / 2, seen
+    mean = (logits[0] + logits[1][back]) / 2
+    return np.nan_to_num(mean), seen & np.isfinite(mean).all(1)
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -112,7 +119,8 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 def answer_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
     """25 rows: row_id, the three probabilities, the point in mm, its series and instance, confidence, note.
 
-    Probabilities are the mean of the folds that saw the level; where none did, they are the weighted prior.
+    Probabilities are the mean of the folds that saw the level; where none did, they are the weighted prior. The point is that
+    of the surest fold: between two that differ by a level lies a place that neither has looked at.
     """
     located = [locate(locator, study, run.preset) for locator, _ in run.folds]
     graded = [grade(grader, study, found, run.preset) for (_, grader), (found, _) in zip(run.folds, located)]
@@ -121,19 +129,20 @@ def answer_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
     seen = weight.any(0)[:, 0]
     mean = np.where(seen[:, None], (weight * p).sum(0) / weight.sum(0).clip(1), run.prior.loc[list(TARGETS), list(GRADE_COLUMNS)])
     mean /= mean.sum(1, keepdims=True)
-    points, sure = _median(np.array([found for found, _ in located])), np.mean([p for _, p in located], 0)
+    sure = np.array([p for _, p in located])
+    surest = sure.argmax(0), np.arange(25)
+    points = np.array([found for found, _ in located])[surest]
     notes = [_note(study, condition, one) for (condition, _), one in zip(TARGETS, seen)]
-    return _answer_table(run, study.study_id, mean, points, sure, [_where(study, *of) for of in zip(TARGETS, points)], notes)
-
-
-def _median(points: np.ndarray) -> np.ndarray:
-    """(folds, 25, 3) mm -> (25, 3), over the folds that found the point; nan where none did."""
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of a column that is all nan
-        return np.nanmedian(points, 0)
+    if (np.diff(points[:5, 2]) > 0).any():
+        notes = [note or "doubtful: the levels were not found in order" for note in notes]
+    where = [_where(study, *of) for of in zip(TARGETS, points)]
+    return _answer_table(run, study.study_id, mean, points, sure[surest], where, notes)
 
 
 def _note(study: PreparedStudy, condition: str, seen: bool) -> str:
     """What an answer had to do without; nothing if it had all."""
+    if not (seen or study.of(SAGITTAL_T2) or study.of(SAGITTAL_T1)):
+        return "prior used: there is no sagittal series to find the levels on"
     absent = [kind for kind in dict.fromkeys(kind for k, kind in VIEWS if TARGETS[k][0] == condition) if not study.of(kind)]
     if absent:
         ours = [why for what, why in study.left_out if what == absent[0] or what.endswith(f"({absent[0]})")]
@@ -157,14 +166,14 @@ def _answer_table(run: Run, study_id: int, probabilities, points, sure, where, n
     table[list(GRADE_COLUMNS)], table[POINT], table["confidence"] = probabilities, points, sure
     table[["series_id", "instance_number"]] = pd.DataFrame(where, dtype="Int64")
     notes = [" ".join(note.split()) for note in notes]  # on one line, whatever an error said
-    return table.assign(note=notes, run=run.name)
+    return table.assign(note=notes, run=f"{run.name} T={run.temperature:g}")
 
 
 def prior_answer(run: Run, study_id: int, why: str) -> pd.DataFrame:
     """The weighted prior for a study that cannot be read at all."""
     nowhere = np.full((25, 3), np.nan), np.zeros(25), [(pd.NA, pd.NA)] * 25
     prior = run.prior.loc[list(TARGETS), list(GRADE_COLUMNS)].to_numpy()
-    return _answer_table(run, study_id, prior, *nowhere, [f"prior used: {why}"] * 25)
+    return _answer_table(run, study_id, prior, *nowhere, [f"{FAILED} {why}"] * 25)
 
 
 # --- many studies ---------------------------------------------------------------------------------------------------
@@ -191,7 +200,7 @@ def answers(
         return pd.concat(_one_by_one(tables, run, asked), ignore_index=True)
     partial = Path(out).with_suffix(".partial.csv")
     partial.parent.mkdir(parents=True, exist_ok=True)
-    done = _answered_before(partial, run)
+    done = _answered_before(partial, run, tables, asked)
     with partial.open("a", encoding="utf-8") as file:
         for rows in _one_by_one(tables, run, [study for study in asked if study not in done]):
             file.write(rows.to_csv(index=False, header=file.tell() == 0))
@@ -202,29 +211,40 @@ def answers(
 
 
 def _one_by_one(tables: Tables, run: Run, studies: list[int]) -> Iterator[pd.DataFrame]:
-    """25 rows at a time; no study is kept in memory when the next is read."""
+    """25 rows at a time; no study is kept in memory when the next is read. If not a single one of several can be graded, the
+    fault is not theirs, and the error is raised."""
+    failed = 0
     for study_id in tqdm(studies, desc="grading", unit="study"):
         try:
-            yield answer_study(run, prepare_study(tables, study_id))
-        except (ValueError, OSError, RuntimeError) as error:
-            yield prior_answer(run, study_id, f"{type(error).__name__}: {error}")
+            rows = answer_study(run, prepare_study(tables, study_id))
+        except Exception as error:  # whatever is wrong with one study must not cost the others their answers
+            failed += 1
+            if failed == len(studies) > 1:
+                raise
+            rows = prior_answer(run, study_id, f"{type(error).__name__}: {error}")
+        yield rows.assign(data=tables.root.name)
 
 
-def _answered_before(partial: Path, run: Run) -> set[int]:
-    """Studies that this run has answered; whatever else is in the file, half a line of a kill say, is cut away."""
+def _answered_before(partial: Path, run: Run, tables: Tables, asked: list[int]) -> set[int]:
+    """Studies that this run has answered, of those asked for now and in this data folder; whatever else is in the file, half a
+    line of a kill say, or a study that failed, is cut away."""
     if not partial.is_file():
         return set()
-    text = partial.read_text(encoding="utf-8")
-    partial.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
-    rows = read_predictions(partial) if "\n" in text else pd.DataFrame(columns=["study_id", "run"])
-    whole = rows[rows.run == run.name].groupby("study_id").filter(lambda study: len(study) == len(TARGETS))
-    partial.write_text(whole.to_csv(index=False) if len(whole) else "", encoding="utf-8")
+    text = partial.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
+    rows = read_predictions(io.StringIO(text)) if text else pd.DataFrame()
+    if not {"study_id", "run", "data", "note"} <= set(rows):
+        rows = pd.DataFrame(columns=["study_id", "run", "data", "note"])
+    mine = (rows.run == f"{run.name} T={run.temperature:g}") & (rows.data == tables.root.name) & rows.study_id.isin(asked)
+    whole = rows[mine & ~rows.note.str.startswith(FAILED)].groupby("study_id").filter(lambda study: len(study) == len(TARGETS))
+    rewritten = partial.with_suffix(".tmp")
+    rewritten.write_text(whole.to_csv(index=False) if len(whole) else "", encoding="utf-8")
+    rewritten.replace(partial)
     return set(whole.study_id)
 
 
-def read_predictions(path: str | Path) -> pd.DataFrame:
+def read_predictions(path: str | Path | io.StringIO) -> pd.DataFrame:
     """A predictions.csv as `answers` gave it."""
-    kinds = {"series_id": "Int64", "instance_number": "Int64", "note": str, "run": str}
+    kinds = {"series_id": "Int64", "instance_number": "Int64", "note": str, "run": str, "data": str}
     return pd.read_csv(path, dtype=kinds).fillna({"note": ""})
 
 
@@ -266,7 +286,12 @@ def main() -> None:
     parser.add_argument("--out", default="submission.csv", help="predictions.csv is written beside it")
     parser.add_argument("--split", choices=("test", "train"), default="test")
     a = parser.parse_args()
-    tables, run = load_tables(a.root), load_run(a.run)
+    if Path(a.out).name == "predictions.csv":
+        parser.error("predictions.csv is written beside the submission; choose another name for --out")
+    try:
+        tables, run = load_tables(a.root), load_run(a.run)
+    except ValueError as error:  # TableError, RunError: the message says what to do
+        parser.exit(2, f"{error}\n")
     submission = predict(tables, run, a.split, predictions := Path(a.out).with_name("predictions.csv"))
     submission.to_csv(a.out, index=False)
     table = read_predictions(predictions)

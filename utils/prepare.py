@@ -170,8 +170,11 @@ def prepare_study(tables: Tables, study_id: int) -> PreparedStudy:
             continue
         try:
             series = read_series(tables.folder(study_id, row.series_id))
-        except DicomError as error:
-            left_out.append((what, error.reason))
+        except (DicomError, OSError) as error:
+            left_out.append((what, getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)))
+            continue
+        if (series.orientation == "sagittal") != row.series_description.startswith("Sagittal"):
+            left_out.append((what, f"its slices are {series.orientation}"))
             continue
         left_out += [(f"{what} {name}", reason) for name, reason in series.left_out]
         raw[row.series_id] = series

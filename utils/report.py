@@ -34,7 +34,8 @@ table.grid { border-collapse: collapse }
 .crops figure { margin: 0; width: 150px; position: relative; break-inside: avoid }
 .crops svg { position: absolute; top: 0; left: 0 }
 .crops figcaption { font-size: .75em }
-@media print { .spine-viewer { display: none } .grid td { print-color-adjust: exact; -webkit-print-color-adjust: exact } }
+@media print { .spine-viewer, .screen { display: none } }
+@media print { .grid td { print-color-adjust: exact; -webkit-print-color-adjust: exact } }
 </style>
 """
 
@@ -54,7 +55,7 @@ def write_report(tables: Tables, study_id: int, answered: pd.DataFrame, path: st
         raise ValueError(f"study {study_id} is not among the answers; grade it first with inference.answers")
     study = prepare_study(tables, study_id)
     above = _STYLE + f"<h1>Lumbar spine study {int(study_id)}</h1>\n<p class=warning>{NOT_FOR_DIAGNOSIS}</p>\n"
-    above += _grid(rows) + _fallbacks(rows, study) + _crops(rows, study) + "<h2>Images, labels and answers</h2>\n"
+    above += _grid(rows) + _fallbacks(rows, study) + _crops(rows, study) + "<h2 class=screen>Images, labels and answers</h2>\n"
     origin = f"{model} · data {tables.root.name} · lumbar-spine-notebooks {__version__}"
     below = f"<p class=small>{html.escape(origin)} · {NOT_FOR_DIAGNOSIS}</p>\n"
     path = Path(path)

@@ -66,8 +66,8 @@ def nearest(parts: list[Series], mm: np.ndarray) -> tuple[Series, int] | None:
     None if there is no series, or none that reaches the point: a level outside an axial series has not been imaged.
     """
     found = [(series, series.nearest_slice(mm)) for series in parts]
-    best = min(found, key=lambda f: abs(f[0].slices[f[1]].distance(mm)), default=None)
-    return best if best and abs(best[0].slices[best[1]].distance(mm)) <= REACH_MM else None
+    best = min(found, key=lambda f: f[0].slices[f[1]].distance_to_image(mm), default=None)
+    return best if best and best[0].slices[best[1]].distance_to_image(mm) <= REACH_MM else None
 
 
 def point_table(points: pd.DataFrame) -> np.ndarray:
@@ -108,7 +108,8 @@ def foramen_windows(parts: list[Series], canal_mm: np.ndarray, side: str, preset
         return []
     sign = 1.0 if side == "Left" else -1.0
     low, high = FORAMEN_SIDE_MM
-    beside = [s for s in max(parts, key=len).slices if low < -sign * s.distance(canal_mm) * np.sign(s.normal[0]) < high]
+    slices = [s for s in max(parts, key=len).slices if s.beside(canal_mm) <= REACH_MM]
+    beside = [s for s in slices if low < -sign * s.distance(canal_mm) * np.sign(s.normal[0]) < high]
     px = with_margin(preset.locator_px // 2, margin)
     return [window(s, canal_mm, LOCAL_MM * px / (preset.locator_px // 2), px) for s in beside]
 
@@ -154,7 +155,7 @@ def grader_views(
         if found is not None:
             slices = [found[0].slices[i] for i in neighbours(*found, count // 2)]
             cut = stack_pixels([window(s, points[target], preset.crop_mm * px / preset.crop_px, px) for s in slices])
-            crops[k], exists[k] = seen_from_the_left(cut, TARGETS[target][0], description), True
+            crops[k], exists[k] = seen_from_the_left(cut, TARGETS[target][0], description), cut.any()
     return crops, exists
 
 
