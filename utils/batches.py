@@ -44,7 +44,7 @@ from utils.views import (
     with_margin,
 )
 
-VERSION = 1  # raise when the same store gives other windows
+VERSION = 2  # raise when the same store gives other windows
 FORAMEN_SLICES, RECESS_SLICES = 8, 5  # kept for each side and level, and for each level
 
 

@@ -61,7 +61,7 @@ def load_run(folder: str | Path) -> Run:
         content = json.loads((folder / "run.json").read_text())
         preset = preset_from(content["preset"])
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder / 'run.json'} is damaged; delete it and run 03_train again, which trains nothing anew") from error
+        raise RunError(f"{folder / 'run.json'} is damaged; delete it and run 03_train again: nothing is trained twice") from error
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pairs, prints = [], [digest(folder / "run.json")]
     for fold in content["folds"]:
