@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.learning import held_out, trained
-from utils import inference, locate, loop, losses, metrics, prepare, rsna, training
+from utils import inference, locate, loop, losses, metrics, prepare, rsna, training, workspace
 from utils.augment import PLAIN
 from utils.batches import GraderData, Jitter
 from utils.checkpoints import Folder
@@ -108,7 +108,7 @@ def main() -> None:
     for study_id in tqdm(rsna.load_tables(root).studies(), desc="locating"):
         study = prepare.load_study(held, study_id)
         located[study_id] = study, locate.locate(run.folds[0][0], study, preset)[0]
-    store = a.home / "prepared" / f"phantom-{preset.phantom_studies}"
+    store = workspace.open_workspace("phantom", preset, data=False).prepared
     rows = {}
     for name, variant in VARIANTS.items():
         found = [score(variant, seed, run, store, (tables, located)) for seed in range(a.seeds)]

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from utils import inference, loop, losses, metrics, phantom, prepare, rsna, training
+from utils import inference, loop, losses, metrics, phantom, prepare, rsna, training, workspace
 from utils.batches import GraderData, Jitter, LocatorData
 from utils.checkpoints import Folder
 from utils.models import Grader, Locator
@@ -37,10 +37,10 @@ def held_out(home: Path, studies: int) -> tuple[Path, Path]:
 
 
 def trained(home: Path, preset: Preset) -> Path:
-    root = home / "data" / f"phantom-{preset.phantom_studies}"
-    phantom.make_dataset(root, preset.phantom_studies, test_studies=preset.phantom_test_studies, jobs=os.cpu_count())
-    store, run = home / "prepared" / root.name, home / "runs" / f"{root.name}-{preset.name}"
-    prepare.prepare(root, store, folds=preset.folds)
+    os.environ["LUMBAR_HOME"] = str(home)
+    work = workspace.open_workspace("phantom", preset)
+    store, run = work.prepared, work.run
+    prepare.prepare(work.data, store, folds=preset.folds)
     if not (run / "run.json").is_file():
         start = time.perf_counter()
         training.fit(store, run, preset)

@@ -11,6 +11,7 @@ class Preset:
     # the phantom that stands in for the real data
     phantom_studies: int = 128
     phantom_test_studies: int = 8
+    phantom_contrast: str = "clinical"  # or "mixed": tissues stray in brightness; helps on pictures unlike the phantom's
     # cross-validation: how many folds there are, and which of them this preset trains
     folds: int = 4
     train_folds: tuple[int, ...] = (0,)
@@ -83,6 +84,7 @@ PRESETS = {
         Preset(
             "cpu_long",
             phantom_studies=256,
+            phantom_contrast="mixed",
             folds=8,
             locator_width=16,
             locator_epochs=30,
