@@ -40,7 +40,7 @@ def difference(before: pd.DataFrame, after: pd.DataFrame, sides_changed: bool = 
     """The greatest change of a probability that rests on images."""
     keys = [(rsna.mirror(c) if sides_changed else c, level) for c, level in zip(before.condition, before.level)]
     after = after.set_index(["condition", "level"]).loc[keys]
-    seen = ~before.note.str.startswith("prior").to_numpy()
+    seen = ~before.note.str.startswith(inference.PRIOR).to_numpy()
     p, q = (table[list(rsna.GRADE_COLUMNS)].to_numpy(float)[seen] for table in (before, after))
     return float(np.abs(p - q).max(initial=0))
 

@@ -15,7 +15,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -57,7 +56,6 @@ def locator_figures(run: inference.Run, root: Path, store: Path) -> pd.DataFrame
     truth = pd.read_csv(root / "truth" / "truth.csv")
     studies = sorted(truth.study_id.unique())
     points = pd.concat([training.measure_locator(one, store, studies, run.preset, truth) for one, _ in run.folds])
-    points["right_level"] = nearest_level(points, truth) == points.level
     groups = [("all", points), *points.groupby(points.condition.map(rsna.FAMILY))]
     rows = {
         name: {
@@ -71,17 +69,6 @@ def locator_figures(run: inference.Run, root: Path, store: Path) -> pd.DataFrame
         for name, some in groups
     }
     return pd.DataFrame(rows).T.rename_axis("family")
-
-
-def nearest_level(points: pd.DataFrame, truth: pd.DataFrame) -> list[str]:
-    """Which of the five true points of its condition each found point is nearest to."""
-    true = truth.set_index(["study_id", "condition", "level"]).sort_index()[["x_mm", "y_mm", "z_mm"]]
-    nearest = []
-    for row in points.itertuples():
-        column = true.loc[row.study_id, row.condition]
-        found = column.loc[row.level].to_numpy() + (row.dx_mm, row.dy_mm, row.dz_mm)
-        nearest.append(column.index[np.linalg.norm(column - found, axis=1).argmin()])
-    return nearest
 
 
 # --- how bad is it? --------------------------------------------------------------------------------------------------

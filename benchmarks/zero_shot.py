@@ -17,9 +17,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from utils import inference, metrics, plots, prepare, rsna
+from utils import inference, metrics, plots, prepare, rsna, training
 from utils.geometry import Series, Slice
-from utils.locate import locate
 from utils.prepare import PreparedStudy
 from utils.views import POINT, point_table
 
@@ -50,25 +49,17 @@ def _perturbed(one: Slice, mm: np.ndarray, zoom: float, gamma: float) -> Slice:
     return replace(one, pixels=pixels, origin=origin * zoom, spacing=one.spacing * zoom)
 
 
-def errors(found: np.ndarray, true: np.ndarray) -> pd.DataFrame:
-    """One row per annotated point: family, error in mm, and whether the nearest point of its condition is its own level's."""
-    rows = []
-    for k in np.flatnonzero(np.isfinite(true).all(1)):
-        condition, level = rsna.TARGETS[k]
-        same = [j for j, target in enumerate(rsna.TARGETS) if target[0] == condition]
-        away = np.nan_to_num(np.linalg.norm(true[same] - found[k], axis=1), nan=np.inf)
-        right = np.isfinite(found[k]).all() and rsna.TARGETS[same[int(np.argmin(away))]][1] == level
-        error = np.nan_to_num(np.linalg.norm(found[k] - true[k]), nan=np.inf)
-        rows.append((rsna.FAMILY[condition], condition, level, error, right))
-    return pd.DataFrame(rows, columns=["family", "condition", "level", "mm", "right_level"])
+def point_errors(study: PreparedStudy, answers: pd.DataFrame, true: np.ndarray) -> list[tuple]:
+    return training.point_errors(study, answers[POINT].to_numpy(float), answers.confidence.to_numpy(), true)
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    by = table.groupby("family")
+def summary(rows: list[tuple]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=training.POINT_ERRORS)
+    by = table.groupby(table.condition.map(rsna.FAMILY).rename("family"))
     return pd.DataFrame(
         {
-            "points": by.size(), "median mm": by.mm.median(), "largest mm": by.mm.max(),
-            "% within 10 mm": 100 * by.mm.agg(lambda mm: (mm <= 10).mean()), "% right level": 100 * by.right_level.mean(),
+            "points": by.size(), "median mm": by.error_mm.median(), "largest mm": by.error_mm.max(),
+            "% within 10 mm": 100 * by.error_mm.agg(lambda mm: (mm <= 10).mean()), "% right level": 100 * by.right_level.mean(),
         }
     ).round(1)  # fmt: skip
 
@@ -85,15 +76,14 @@ def main() -> None:
         study = prepare.prepare_study(tables, study_id)
         true = point_table(study.points)
         answered.append(inference.answer_study(run, study))
-        plain.append(errors(answered[-1][POINT].to_numpy(float), true))
+        plain += point_errors(study, answered[-1], true)
         for seed in SEEDS:
             other, zoom = perturbed(study, seed)
-            found = np.nanmedian([locate(locator, other, run.preset)[0] for locator, _ in run.folds], axis=0)
-            moved.append(errors(found, true * zoom))
+            moved += point_errors(other, inference.answer_study(run, other), true * zoom)
         picture(study, answered[-1]).savefig(a.out / f"{study_id}.png", dpi=110)
         plt.close("all")
-    print("points\n", summary(pd.concat(plain)).to_string(), sep="")
-    print("\nthe same under ten perturbations\n", summary(pd.concat(moved)).to_string(), sep="")
+    print("points\n", summary(plain).to_string(), sep="")
+    print("\nthe same under ten perturbations\n", summary(moved).to_string(), sep="")
     print("\nweighted log loss\n", losses(tables, pd.concat(answered)).round(3).to_string(), sep="")
     print(f"\npictures: {a.out}")
 

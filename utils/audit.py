@@ -47,7 +47,7 @@ KINDS = {
     "instances do not begin at 1": "instance numbers are only names",
     "missing tags": "spacing and thickness are taken from positions",
     "wrong body part": "look at it; drop the series in known_faults.csv if it is so",
-    "wrong plane": "look at it; drop the series in known_faults.csv if it is so",
+    "wrong plane": "left out if named sagittal and it is not, or the reverse; else look at it",
     "known fault": "see the register's action",
 }
 COLUMNS = ["kind", "study_id", "series_id", "level", "seen", "done"]

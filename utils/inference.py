@@ -29,7 +29,8 @@ from utils.presets import Preset
 from utils.rsna import GRADE_COLUMNS, SAGITTAL_T1, SAGITTAL_T2, SERIES_OF, TARGETS, Tables, load_tables, row_id, row_ids
 from utils.views import POINT, VIEW_TARGET, VIEWS, grader_views, mirrored, nearest
 
-FAILED = "prior used: the study could not be graded:"
+PRIOR = "prior used:"  # how the note of an answer begins that rests on no image
+FAILED = f"{PRIOR} the study could not be graded:"
 
 
 class RunError(ValueError):
@@ -40,7 +41,7 @@ class RunError(ValueError):
 class Run:
     """A trained run: its preset, one (locator, grader) pair per trained fold, its prior (25, 3) and temperature.
 
-    name  the folder's, and the beginning of a fingerprint of all weights: goes with every answer
+    name  the folder's, and the beginning of a fingerprint of all weights
     """
 
     folder: Path
@@ -49,6 +50,11 @@ class Run:
     folds: tuple[tuple[Locator, Grader], ...]
     prior: pd.DataFrame
     temperature: float
+
+    @property
+    def signature(self) -> str:
+        """What an answer depends on besides the study."""
+        return f"{self.name} T={self.temperature:g}"
 
 
 def load_run(folder: str | Path) -> Run:
@@ -142,12 +148,12 @@ def answer_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
 def _note(study: PreparedStudy, condition: str, seen: bool) -> str:
     """What an answer had to do without; nothing if it had all."""
     if not (seen or study.of(SAGITTAL_T2) or study.of(SAGITTAL_T1)):
-        return "prior used: there is no sagittal series to find the levels on"
+        return f"{PRIOR} there is no sagittal series to find the levels on"
     absent = [kind for kind in dict.fromkeys(kind for k, kind in VIEWS if TARGETS[k][0] == condition) if not study.of(kind)]
     if absent:
         ours = [why for what, why in study.left_out if what == absent[0] or what.endswith(f"({absent[0]})")]
-        return f"{'seen without' if seen else 'prior used:'} {absent[0]}: {(ours or ['no such series in this study'])[0]}"
-    return "" if seen else f"prior used: {SERIES_OF[condition]} does not reach this level, or it was not found"
+        return f"{'seen without' if seen else PRIOR} {absent[0]}: {(ours or ['no such series in this study'])[0]}"
+    return "" if seen else f"{PRIOR} {SERIES_OF[condition]} does not reach this level, or it was not found"
 
 
 def _where(study: PreparedStudy, target: tuple[str, str], point: np.ndarray) -> tuple:
@@ -166,7 +172,7 @@ def _answer_table(run: Run, study_id: int, probabilities, points, sure, where, n
     table[list(GRADE_COLUMNS)], table[POINT], table["confidence"] = probabilities, points, sure
     table[["series_id", "instance_number"]] = pd.DataFrame(where, dtype="Int64")
     notes = [" ".join(note.split()) for note in notes]  # on one line, whatever an error said
-    return table.assign(note=notes, run=f"{run.name} T={run.temperature:g}")
+    return table.assign(note=notes, run=run.signature)
 
 
 def prior_answer(run: Run, study_id: int, why: str) -> pd.DataFrame:
@@ -234,7 +240,7 @@ def _answered_before(partial: Path, run: Run, tables: Tables, asked: list[int]) 
     rows = read_predictions(io.StringIO(text)) if text else pd.DataFrame()
     if not {"study_id", "run", "data", "note"} <= set(rows):
         rows = pd.DataFrame(columns=["study_id", "run", "data", "note"])
-    mine = (rows.run == f"{run.name} T={run.temperature:g}") & (rows.data == tables.root.name) & rows.study_id.isin(asked)
+    mine = (rows.run == run.signature) & (rows.data == tables.root.name) & rows.study_id.isin(asked)
     whole = rows[mine & ~rows.note.str.startswith(FAILED)].groupby("study_id").filter(lambda study: len(study) == len(TARGETS))
     rewritten = partial.with_suffix(".tmp")
     rewritten.write_text(whole.to_csv(index=False) if len(whole) else "", encoding="utf-8")
@@ -295,7 +301,7 @@ def main() -> None:
     submission = predict(tables, run, a.split, predictions := Path(a.out).with_name("predictions.csv"))
     submission.to_csv(a.out, index=False)
     table = read_predictions(predictions)
-    unseen = table.note.str.startswith("prior used").sum()
+    unseen = table.note.str.startswith(PRIOR).sum()
     print(f"{a.out}: {len(submission)} rows, {table.study_id.nunique()} studies, {unseen} rows from the prior")
     for (study_id, note), rows in table[table.note != ""].groupby(["study_id", "note"], sort=False):
         print(f"  {study_id}: {len(rows)} rows, {note}")

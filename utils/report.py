@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from utils import __version__
+from utils.inference import PRIOR
 from utils.prepare import PreparedStudy, prepare_study
 from utils.rsna import AXIAL_T2, CONDITIONS, GRADE_COLOURS, GRADE_COLUMNS, GRADES, LEVELS, SERIES_OF, Tables
 from utils.viewer import page_html, payload
@@ -86,7 +87,7 @@ def _cell(row) -> str:
     p = [float(getattr(row, name)) for name in GRADE_COLUMNS]
     parts = "".join(f"<span style='width:{100 * q:.1f}%;background:{colour}'></span>" for q, colour in zip(p, GRADE_COLOURS))
     numbers = " / ".join(f"{100 * q:.0f}" for q in p)
-    unseen = " · not seen: prior" if str(row.note).startswith("prior used") else ""
+    unseen = " · not seen: prior" if str(row.note).startswith(PRIOR) else ""
     return f"<td>{_called(row)}<div class=bar>{parts}</div><span class=small>{numbers}{unseen}</span></td>"
 
 

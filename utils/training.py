@@ -31,10 +31,23 @@ from utils.locate import locate
 from utils.loop import Limits, Report, Task, start, train
 from utils.losses import grader_terms, locator_terms, plain_grader_terms
 from utils.models import Grader, Locator
-from utils.prepare import StoreError, load_study
+from utils.prepare import PreparedStudy, StoreError, load_study
 from utils.presets import Preset, get_preset
 from utils.rsna import FAMILIES, FAMILY, GRADE_COLUMNS, SERIES_OF, TARGETS, row_id
 from utils.views import nearest, point_table
+
+POINT_ERRORS = [
+    "study_id",
+    "condition",
+    "level",
+    "dx_mm",
+    "dy_mm",
+    "dz_mm",
+    "error_mm",
+    "slices_off",
+    "right_level",
+    "confidence",
+]
 
 
 def fit(
@@ -143,13 +156,20 @@ def measure_locator(
     for study_id in tqdm(studies, desc="measuring the locator", unit="study"):
         study = load_study(prepared, study_id)
         true = point_table(study.points if points is None else points[points.study_id == study_id])
-        found, sure = locate(locator, study, preset)
-        errors = np.nan_to_num(np.linalg.norm(found - true, axis=1), nan=np.inf)  # not found at all is an error too
-        for k in np.flatnonzero(np.isfinite(true).all(1)):
-            off = slices_off(study.of(SERIES_OF[TARGETS[k][0]]), found[k], true[k])
-            rows.append((study_id, *TARGETS[k], *(found[k] - true[k]), errors[k], off, sure[k]))
-    columns = ["study_id", "condition", "level", "dx_mm", "dy_mm", "dz_mm", "error_mm", "slices_off", "confidence"]
-    return pd.DataFrame(rows, columns=columns)
+        rows += point_errors(study, *locate(locator, study, preset), true)
+    return pd.DataFrame(rows, columns=POINT_ERRORS)
+
+
+def point_errors(study: PreparedStudy, found: np.ndarray, sure: np.ndarray, true: np.ndarray) -> list[tuple]:
+    """Found against true points (25, 3) mm: a row of POINT_ERRORS for each true one. Not found at all is infinitely far off;
+    the level is right if no other level's true point is nearer."""
+    rows, condition = [], np.array([name for name, _ in TARGETS])
+    for k in np.flatnonzero(np.isfinite(true).all(1)):
+        away = np.nan_to_num(np.linalg.norm(true - found[k], axis=1), nan=np.inf)
+        right = bool(np.isfinite(away[k]) and away[k] <= away[condition == condition[k]].min())
+        off = slices_off(study.of(SERIES_OF[condition[k]]), found[k], true[k])
+        rows.append((study.study_id, *TARGETS[k], *(found[k] - true[k]), away[k], off, right, sure[k]))
+    return rows
 
 
 def slices_off(parts: list[Series], found: np.ndarray, true: np.ndarray) -> float:

@@ -59,7 +59,8 @@ def open_workspace(source: str = "phantom", preset: str | Preset = "demo", data:
     if source == "phantom":
         folder = base / "data" / _phantom_name(preset)
         if data:
-            draw_phantom(folder, preset)
+            drawn = {"test_studies": preset.phantom_test_studies, "contrast": preset.phantom_contrast}
+            make_dataset(folder, preset.phantom_studies, seed=0, jobs=os.cpu_count() or 1, **drawn)
     elif source == "kaggle":
         folder = download() if data else base / "data" / "kaggle"
     else:
@@ -72,12 +73,6 @@ def open_workspace(source: str = "phantom", preset: str | Preset = "demo", data:
 
 def _phantom_name(preset: Preset) -> str:
     return f"phantom-{preset.phantom_studies}" + ("" if preset.phantom_contrast == "clinical" else f"-{preset.phantom_contrast}")
-
-
-def draw_phantom(folder: Path, preset: Preset) -> None:
-    """The preset's phantom; nothing happens if it is there."""
-    drawn = {"seed": 0, "test_studies": preset.phantom_test_studies, "contrast": preset.phantom_contrast}
-    make_dataset(folder, preset.phantom_studies, jobs=os.cpu_count() or 1, **drawn)
 
 
 def download() -> Path:
