@@ -22,8 +22,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.learning import held_out, trained
-from utils import inference, locate, loop, losses, metrics, prepare, rsna, training, workspace
-from utils.augment import PLAIN
+from utils import inference, locate, looks, loop, losses, metrics, prepare, rsna, training, workspace
 from utils.batches import GraderData, Jitter
 from utils.checkpoints import Folder
 from utils.models import Grader
@@ -50,7 +49,7 @@ VARIANTS = {
     "loss without weights": Variant(terms=losses.plain_grader_terms),
     "loss first without weights, then with them": Variant({"plain_epochs": 5}),
     "crops as if the locator never erred": Variant(jitter=Jitter()),
-    "every image as it is, no other contrasts": Variant(instead={"utils.batches.draw_look": lambda rng: np.float32(PLAIN)}),
+    "every image as it is, no other contrasts": Variant(instead={"utils.looks.draw": lambda rng, kind: looks.PLAIN}),
     "no mirror": Variant(instead={"utils.batches.mirrored": as_it_is}),
     "views never missing": Variant({"view_dropout": 0.0}),
     "studies mixed (mixup, alpha 0.2)": Variant({"mixup": 0.2}),

@@ -5,11 +5,12 @@ python -m benchmarks.zero_shot ROOT RUN [--out zero_shot]
 For every training study whose images are there: how far found points lie from the annotated ones, whether they lie on their
 own level, and the weighted log loss beside that of the weighted prior of the real data set's labels and of uniform answers.
 Then the same points under ten perturbations (magnified by 0.9 to 1.12, the field of view moved by up to 30 mm, another
-gamma): the patient does not change, so neither should the answer. Saves a picture of each study with points and labels.
+gamma): the patient does not change, so neither should the answer. Then with sagittal pictures that end between two levels,
+above or below: are the levels outside told? Saves a picture of each study with points and labels.
 """
 
 import argparse
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -17,13 +18,15 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from utils import inference, metrics, plots, prepare, rsna, training
+from utils import inference, metrics, phantom, plots, prepare, rsna, training
 from utils.geometry import Series, Slice
 from utils.prepare import PreparedStudy
-from utils.views import POINT, point_table
+from utils.views import POINT, TARGET_LEVEL, point_table
 
 SEEDS = range(10)
 MM = {"axial": 15.0, "sagittal": 30.0}  # the field of view is moved by up to so much
+CUTS = [("top", 1), ("top", 2), ("bottom", 1), ("bottom", 2)]  # where the sagittal pictures end, and how many levels that costs
+EDGE_MM = 8.0  # a point nearer to the picture's edge is neither in it nor outside
 
 
 def perturbed(study: PreparedStudy, seed: int) -> tuple[PreparedStudy, float]:
@@ -49,19 +52,88 @@ def _perturbed(one: Slice, mm: np.ndarray, zoom: float, gamma: float) -> Slice:
     return replace(one, pixels=pixels, origin=origin * zoom, spacing=one.spacing * zoom)
 
 
-def point_errors(study: PreparedStudy, answers: pd.DataFrame, true: np.ndarray) -> list[tuple]:
-    return training.point_errors(study, answers[POINT].to_numpy(float), answers.confidence.to_numpy(), true)
+def cut_off(study: PreparedStudy, end: str, levels: int, canal: np.ndarray) -> PreparedStudy:
+    """The study with sagittal pictures that end halfway between two levels. canal: (5, 3) mm, head to foot."""
+    k = levels if end == "top" else 5 - levels
+    between = (canal[k - 1] + canal[k]) / 2
+    parts = []
+    for part in study.series:
+        slices = part.series.slices
+        if part.description != rsna.AXIAL_T2:
+            slices = tuple(_ending(s, end, round(float(s.to_pixel(between)[1]))) for s in slices)
+        parts.append(replace(part, series=Series(slices)))
+    return replace(study, series=tuple(parts))
 
 
-def summary(rows: list[tuple]) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=training.POINT_ERRORS)
-    by = table.groupby(table.condition.map(rsna.FAMILY).rename("family"))
-    return pd.DataFrame(
-        {
-            "points": by.size(), "median mm": by.error_mm.median(), "largest mm": by.error_mm.max(),
-            "% within 10 mm": 100 * by.error_mm.agg(lambda mm: (mm <= 10).mean()), "% right level": 100 * by.right_level.mean(),
-        }
-    ).round(1)  # fmt: skip
+def _ending(one: Slice, end: str, row: int) -> Slice:
+    if end == "bottom":
+        return replace(one, pixels=one.pixels[:row])
+    return replace(one, pixels=one.pixels[row:], origin=one.to_patient((0, row)))
+
+
+def margin_mm(study: PreparedStudy, mm: np.ndarray) -> float:
+    """How far inside the sagittal pictures that levels are sought on a point lies, in their plane; negative outside."""
+    one = (study.of(rsna.SAGITTAL_T2) or study.of(rsna.SAGITTAL_T1))[0].slices[0]
+    x, y = one.to_pixel(mm)
+    height, width = one.pixels.shape
+    return float(min(x * one.spacing[0], y * one.spacing[1], (width - 1 - x) * one.spacing[0], (height - 1 - y) * one.spacing[1]))
+
+
+@dataclass
+class Found:
+    """What was found: points of many studies as rows of training.POINT_ERRORS; and were the levels outside told?"""
+
+    points: list[tuple] = field(default_factory=list)
+    told: list[bool] = field(default_factory=list)
+
+    def add(self, study: PreparedStudy, answers: pd.DataFrame, true: np.ndarray) -> None:
+        margin = np.array([margin_mm(study, canal) for canal in true[:5]])
+        self.told += answers.x_mm[:5][margin < 0].isna().tolist()
+        inside = (margin >= EDGE_MM)[TARGET_LEVEL]
+        true = np.where(inside[:, None], true, np.nan)
+        self.points += training.point_errors(study, answers[POINT].to_numpy(float), answers.confidence.to_numpy(), true)
+
+    def __str__(self) -> str:
+        table = pd.DataFrame(self.points, columns=training.POINT_ERRORS)
+        table = table.assign(family=table.condition.map(rsna.FAMILY), wrong=table.error_mm > 10, sure=table.confidence > 0.8)
+        rows = pd.concat([table, table.assign(family="all")]).groupby("family", sort=False)
+        shown = pd.DataFrame(
+            {
+                "points": rows.size(), "median mm": rows.error_mm.median(), "largest mm": rows.error_mm.max(),
+                "% within 10 mm": 100 - 100 * rows.wrong.mean(), "% right level": 100 * rows.right_level.mean(),
+                "% sure (0.8)": 100 * rows.sure.mean(),
+                "% wrong of sure": rows.apply(lambda of: 100 * of.wrong[of.sure].mean()),
+            }
+        ).round(1)  # fmt: skip
+        told = f"\nlevels outside the pictures: {len(self.told)}, told {np.mean(self.told):.1%}" if self.told else ""
+        return shown.to_string() + told
+
+
+def true_points(tables: rsna.Tables, study: PreparedStudy) -> np.ndarray:
+    """(25, 3) mm: as annotated; of a phantom also the levels that lie outside its pictures."""
+    true = point_table(study.points)
+    if (tables.root / "truth").is_dir():
+        known = phantom.true_labels(tables.root, "train")
+        true[:5] = point_table(known[known.study_id == study.study_id])[:5]
+    return true
+
+
+def measure(tables: rsna.Tables, run: inference.Run, each=lambda study, answers: None) -> tuple[dict[str, Found], pd.DataFrame]:
+    """What was found in the studies as they are, perturbed and cut off; and the answers to the first. each: called with them."""
+    found, answered = {name: Found() for name in ("as they are", "ten perturbations", "cut off")}, []
+    for study_id in tqdm(tables.studies("train"), desc="studies", unit="study"):
+        study = prepare.prepare_study(tables, study_id)
+        true = true_points(tables, study)
+        answered.append(inference.answer_study(run, study))
+        found["as they are"].add(study, answered[-1], true)
+        each(study, answered[-1])
+        for seed in SEEDS:
+            other, zoom = perturbed(study, seed)
+            found["ten perturbations"].add(other, inference.answer_study(run, other), true * zoom)
+        for cut in CUTS if np.isfinite(true[:5]).all() else []:
+            other = cut_off(study, *cut, true[:5])
+            found["cut off"].add(other, inference.answer_study(run, other), true)
+    return found, pd.concat(answered)
 
 
 def main() -> None:
@@ -70,21 +142,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("zero_shot"))
     a = parser.parse_args()
     tables, run = rsna.load_tables(a.root), inference.load_run(a.run)
-    plain, moved, answered = [], [], []
     a.out.mkdir(parents=True, exist_ok=True)
-    for study_id in tqdm(tables.studies("train"), desc="studies", unit="study"):
-        study = prepare.prepare_study(tables, study_id)
-        true = point_table(study.points)
-        answered.append(inference.answer_study(run, study))
-        plain += point_errors(study, answered[-1], true)
-        for seed in SEEDS:
-            other, zoom = perturbed(study, seed)
-            moved += point_errors(other, inference.answer_study(run, other), true * zoom)
-        picture(study, answered[-1]).savefig(a.out / f"{study_id}.png", dpi=110)
+
+    def draw(study: PreparedStudy, answers: pd.DataFrame) -> None:
+        picture(study, answers).savefig(a.out / f"{study.study_id}.png", dpi=110)
         plt.close("all")
-    print("points\n", summary(plain).to_string(), sep="")
-    print("\nthe same under ten perturbations\n", summary(moved).to_string(), sep="")
-    print("\nweighted log loss\n", losses(tables, pd.concat(answered)).round(3).to_string(), sep="")
+
+    found, answered = measure(tables, run, draw)
+    for name, one in found.items():
+        print(f"\n{name}\n{one}")
+    print("\nweighted log loss\n", losses(tables, answered).round(3).to_string(), sep="")
     print(f"\npictures: {a.out}")
 
 

@@ -82,20 +82,32 @@ def test_no_heat_for_a_point_that_is_not_there():
         assert augment.heat_maps(at, off, 16, 4.0, 2).abs().sum() == 0
 
 
-def test_the_plain_look_changes_nothing_and_a_seed_gives_its_noise_wherever_it_stands():
-    x = torch.rand(4, 2, 8, 8)
-    plain = torch.tensor([augment.PLAIN] * 4)
-    assert torch.equal(augment.change_look(x, plain, torch.tensor([1, 2])), x)
-    noisy = torch.tensor([[1.0, 1.0, 0.0, 0.1]] * 4)
-    one = augment.change_look(x, noisy, torch.tensor([1, 2]))
-    other = augment.change_look(x[[2, 3, 0, 1]], noisy, torch.tensor([2, 1]))
-    assert torch.equal(one[[2, 3, 0, 1]], other)
-    assert (one - x).std().item() == pytest.approx(0.1, rel=0.2)
+def test_a_frame_cuts_off_what_is_outside_and_says_so():
+    x, frame = torch.ones(2, 1, 10, 10), torch.tensor([augment.WHOLE, (-2.0, -1e6, 1e6, 1.0)])
+    cut = augment.cut_off(x, frame)
+    assert torch.equal(cut[0], x[0])
+    assert cut[1, 0, :6, 3:].all()
+    assert cut.sum() == 100 + 6 * 7  # rows up to 1 px below the middle, columns from 2 px left of it
+    at = torch.tensor([[[[0.0, 0.0], [-3.0, 0.0], [0.0, 2.0], [6.0, 0.0]]]]).expand(2, 1, 4, 2)
+    assert augment.inside(at, frame, 10)[:, 0].tolist() == [[True, True, True, False], [True, False, False, False]]
 
 
-def test_gamma_gain_and_brightness_by_hand():
-    look = torch.tensor([[2.0, 0.5, 0.25, 0.0]])
-    assert augment.change_look(torch.tensor([[0.5]]), look, torch.tensor([0])).item() == pytest.approx(0.5**2 * 0.5 + 0.25)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_drawn_frame_ends_on_one_side_and_keeps_the_middle(seed):
+    frame = augment.draw_frame(np.random.default_rng(seed), 100)
+    ends = np.abs(frame) < 1e5
+    assert ends.sum() == 1
+    assert 2 <= abs(frame[ends][0]) <= 45
+    assert (np.sign(frame) == (-1, -1, 1, 1)).all()
+
+
+def test_what_is_moved_and_moved_back_is_where_it_was():
+    moves = augment.glances(3.0)
+    there = augment.move_windows(dot(64, 6, -8).expand(5, 1, 64, 64), moves, 64)
+    here = augment.move_windows(there, augment.back(moves), 64)
+    for one in here[:, 0]:
+        assert peak(one) == pytest.approx([6, -8], abs=0.1)
+    assert torch.allclose(here[0], dot(64, 6, -8)[0], atol=1e-5)
 
 
 def test_studies_are_mixed_in_pairs_that_a_halved_batch_keeps():

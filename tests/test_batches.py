@@ -25,14 +25,14 @@ def studies(store):
     return pd.read_csv(store / "folds.csv").study_id.tolist()
 
 
-def locator_data(store, studies, **settings):
-    data = LocatorData(store, studies, PRESET, **settings)
+def locator_data(store, studies, preset=PRESET, **settings):
+    data = LocatorData(store, studies, preset, **settings)
     data.cut_all()
     return data
 
 
-def grader_data(store, studies, jitter=None):
-    data = GraderData(store, studies, PRESET, jitter)
+def grader_data(store, studies, jitter=None, preset=PRESET):
+    data = GraderData(store, studies, preset, jitter)
     data.cut_all()
     return data
 
@@ -110,6 +110,47 @@ def test_heat_follows_the_points_through_every_draw(store, studies):
         left, right = (sought["recess"][1][:, 0, k] for k in (0, 1))
         columns = torch.arange(left.shape[-1])
         assert ((left.sum(1) * columns).sum(1) > (right.sum(1) * columns).sum(1)).all(), "left on image right, mirrored or not"
+
+
+def test_levels_that_chance_cuts_off_are_to_be_told(store, studies):
+    data = locator_data(store, studies, replace(PRESET, cut_off=1.0))
+    told = 0
+    for epoch in range(12):
+        data.epoch.fill_(epoch)
+        _, heat, gone = losses.searches(default_collate([data[0]]), PRESET)["canal"]
+        there = heat.sum((1, 3, 4)) > 0.5
+        assert torch.equal(gone, ~there), "every level is either to be found or to be told"
+        order = gone[0].int().tolist()
+        assert order in (sorted(order), sorted(order, reverse=True)), "a picture ends on one side"
+        told += sum(order)
+    assert 5 < told < 40
+
+
+def test_a_point_that_nobody_marked_is_neither_found_nor_missed(store, studies):
+    batch = default_collate([locator_data(store, studies)[0]])
+    batch["canal_at"][..., 2, :] = torch.nan
+    _, heat, gone = losses.searches(batch, PRESET)["canal"]
+    assert not gone.any()
+    assert heat.sum((1, 3, 4))[0].tolist() == pytest.approx([1, 1, 0, 1, 1], abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["any", "scanner"])
+def test_all_views_of_a_series_have_one_look(store, studies, kind):
+    data = grader_data(store, studies, Jitter(), replace(PRESET, looks=kind))
+    shown = data[1]["look"].numpy()
+    for series in range(3):
+        assert len(np.unique(shown[series == views.VIEW_SERIES], axis=0)) == 1
+    assert len(np.unique(shown, axis=0)) == 3
+
+
+def test_readers_take_a_grade_for_its_neighbour_as_often_as_asked():
+    rng, grades = np.random.default_rng(0), np.repeat([-1, 0, 1, 2], 5000)
+    read = batches.misread(grades, 0.15, rng)
+    assert np.mean(read[grades >= 0] != grades[grades >= 0]) == pytest.approx(0.15, abs=0.01)
+    assert (read[grades == -1] == -1).all()
+    assert np.abs(read - grades).max() == 1
+    assert set(read[grades == 1]) == {0, 1, 2}
+    assert np.array_equal(batches.misread(grades, 0.0, rng), grades)
 
 
 def test_a_point_seen_in_a_window_is_the_annotated_one(store, studies):

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+import torch
 from mirror import mirrored
+from safetensors.torch import load_file, save_file
 
 from utils import inference, metrics, prepare, rsna, training, views
 from utils.geometry import Series
@@ -342,3 +344,43 @@ def test_grading_in_the_shell(phantom_root, run, tmp_path):
     assert len(inference.read_predictions(tmp_path / "predictions.csv")) == 50
     assert "weighted prior  total " in done.stdout  # a phantom's truth is known
     assert "this run        total " in done.stdout
+
+
+def test_levels_outside_the_picture_get_the_prior_and_a_note(tables, run, monkeypatch):
+    study = prepare.prepare_study(tables, tables.studies("test")[0])
+    located = inference.locate
+
+    def without_the_lowest_two(locator, study, preset):
+        points, sure = located(locator, study, preset)
+        gone = np.array([level in ("L4/L5", "L5/S1") for _, level in rsna.TARGETS])
+        points[gone], sure[gone] = np.nan, 0.0
+        return points, sure
+
+    monkeypatch.setattr(inference, "locate", without_the_lowest_two)
+    answers = inference.answer_study(run, study)
+    low = answers.level.isin(["L4/L5", "L5/S1"])
+    assert answers.note[low].str.startswith("prior used: this level was not found in the sagittal pictures").all()
+    assert not answers.note[~low].str.contains("not found in the sagittal").any()
+    expected = run.prior.loc[[t for t in rsna.TARGETS if t[1] in ("L4/L5", "L5/S1")]].to_numpy()
+    assert answers.loc[low, list(GRADE_COLUMNS)].to_numpy(float) == pytest.approx(expected)
+    assert answers.series_id[low].isna().all()
+
+
+def test_the_shift_to_another_population_is_bayes(tables, run):
+    """Twice as many severe ones in the population: the odds of Severe against Normal double, whatever was seen."""
+    study = prepare.prepare_study(tables, tables.studies("test")[0])
+    learned = run.prior * 0 + 1 / 3
+    prior = learned * np.array([1, 1, 2]) / (4 / 3)
+    before, after = (inference.answer_study(replace(run, prior=of, learned=learned), study) for of in (learned, prior))
+    seen = ~before.note.str.startswith("prior")
+    odds = [probabilities(one)[seen, 2] / probabilities(one)[seen, 0] for one in (before, after)]
+    assert odds[1] / odds[0] == pytest.approx(np.full(seen.sum(), 2.0))
+
+
+def test_weights_in_16_bits_are_read_as_they_are_used(run, tmp_path):
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    for path in folder.rglob("*.safetensors"):
+        save_file({name: values.half() for name, values in load_file(path).items()}, path)
+    half = inference.load_run(folder)
+    for model in half.folds[0]:
+        assert {w.dtype for w in model.parameters()} == {torch.float32}

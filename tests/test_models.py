@@ -54,28 +54,68 @@ def test_a_study_is_judged_alike_in_a_batch_of_one_and_of_many():
     x = torch.rand(3, 2, 64, 64)
     with torch.inference_mode():
         assert torch.allclose(grader(crops, exists)[:1], grader(crops[:1], exists[:1]), atol=1e-5)
-        assert torch.allclose(locator(x, x, x)[0][:1], locator(x[:1], x[:1], x[:1])[0], atol=1e-5)
+        for many, one in zip(locator(x, x, x)[0], locator(x[:1], x[:1], x[:1])[0]):
+            assert torch.allclose(many[:1], one, atol=1e-5)
 
 
 def test_one_softmax_runs_over_all_cells_of_all_slices():
-    log_p = models.joint_log_softmax(torch.randn(2, 5, 3, 4, 6))
-    assert log_p.exp().sum((1, 3, 4)) == pytest.approx(np.ones((2, 3)), abs=1e-5)
+    log_p, log_absent = models.joint_log_softmax(torch.randn(2, 5, 3, 4, 6), torch.tensor([0.0, 5.0, -5.0]))
+    assert log_p.exp().sum((1, 3, 4)) + log_absent.exp() == pytest.approx(np.ones((2, 3)), abs=1e-5)
+    assert (log_absent.diff(dim=1).sign() == torch.tensor([1, -1])).all(), "and over 'it is in none'"
 
 
 def test_the_heat_map_loss_is_least_where_the_heat_is():
     heat = torch.zeros(1, 2, 2, 4, 4)  # of the second point there is none
     heat[0, 1, 0, 2, 3] = 1.0
-    right, wrong = (losses._heat_terms(logits * 10, heat)[0] for logits in (heat, heat.roll(1, 3)))
+    nothing, nowhere = torch.zeros(1, 2, dtype=torch.bool), torch.full((2,), -9.0)
+    right, wrong = (
+        losses._heat_terms(*models.joint_log_softmax(logits * 10, nowhere), heat, nothing)[0]
+        for logits in (heat, heat.roll(1, 3))
+    )
     assert right[0] < 0.01 < wrong[0]
     assert right[1] == wrong[1] == 1
+
+
+def test_a_level_outside_the_picture_costs_what_its_absence_was_doubted():
+    gone, heat = torch.tensor([[False, True]]), torch.zeros(1, 2, 2, 4, 4)
+    log_absent = torch.log(torch.tensor([[0.9, 0.25]]))
+    terms = losses._heat_terms(torch.full_like(heat, -1.0), log_absent, heat, gone)
+    assert terms[0].tolist() == pytest.approx([np.log(4), 1])
 
 
 def test_levels_are_chosen_head_to_foot_at_plausible_distances():
     # five peaks 10 cells (30 mm) apart; at L3/L4 the highest peak is the one of L4/L5
     peaks = [[(10 * k, 20, -1.0)] for k in range(5)]
     peaks[2] = [(30, 20, -0.5), (20, 20, -1.5)]
-    chosen = locate.in_level_order(peaks, cell_mm=3.0)
+    chosen = locate.in_level_order(peaks, np.full(5, -20.0), cell_mm=3.0)
     assert [row for row, _, _ in chosen] == [0, 10, 20, 30, 40]
+
+
+@pytest.mark.parametrize(("absent", "first", "end"), [((0, 0, 9, 9, 9), 2, 5), ((9, 9, 9, 9, 0), 0, 4), ((0, 9, 0, 9, 0), 1, 4)])
+def test_a_picture_may_begin_late_or_end_early_but_has_no_gap(absent, first, end):
+    peaks = [[(10 * k, 20, -3.0)] for k in range(5)]
+    chosen = locate.in_level_order(peaks, -np.array(absent, float), cell_mm=3.0)
+    assert [c and c[0] for c in chosen] == [10 * k if first <= k < end else None for k in range(5)]
+
+
+def test_a_glance_aside_finds_the_point_where_it_is():
+    """A net that marks the brightest cell, and a picture whose brightest pixel is known."""
+    x = torch.zeros(2, 64, 64)
+    x[1, 20:22, 40:42] = 1.0
+
+    class Brightest(torch.nn.Module):
+        absent = torch.tensor([3.0])
+
+        def search(self, x):
+            return models.joint_log_softmax(40 * torch.nn.functional.avg_pool2d(x, 2)[:, :, None], self.absent)
+
+    p, absent = locate.heat(Brightest(), x)
+    assert p.shape == (2, 1, 32, 32)
+    assert np.unravel_index(p.argmax().item(), p.shape) == (1, 0, 10, 20)
+    assert absent.item() < 0.01
+    assert p.sum().item() + absent.item() == pytest.approx(1, abs=0.1)
+    _, gone = locate.heat(Brightest(), x * 0)
+    assert gone.item() == pytest.approx(np.exp(3) / (np.exp(3) + 2 * 32**2), rel=1e-3)
 
 
 def test_unseen_views_change_nothing():
@@ -105,9 +145,9 @@ def test_both_models_run_in_16_bits_on_any_cpu():
     grader, locator = models.Grader(TINY).eval(), models.Locator(TINY).eval()
     crops, exists, x = torch.rand(2, 30, 3, 32, 32), torch.ones(2, 30, dtype=torch.bool), torch.rand(2, 2, 64, 64)
     with torch.inference_mode():
-        full = grader(crops, exists), locator(x, x, x)[0]
+        full = grader(crops, exists), *locator(x, x, x)[0]
         with torch.autocast("cpu", torch.bfloat16):
-            half = grader(crops, exists), locator(x, x, x)[0]
+            half = grader(crops, exists), *locator(x, x, x)[0]
     for a, b in zip(full, half):
         assert (a - b.float()).abs().mean() < 0.05
 
@@ -141,5 +181,5 @@ def test_weights_that_cannot_be_downloaded_are_said_to_be_missing(monkeypatch, c
 
 
 def test_an_unknown_preset_names_those_there_are():
-    with pytest.raises(KeyError, match="there are demo, smoke, cpu_long, t4, l4, a100"):
+    with pytest.raises(KeyError, match="there are demo, smoke, cpu_long, zero_shot, t4, l4, a100"):
         get_preset("big")

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from utils import loop, rsna, training
+from utils import inference, loop, metrics, rsna, training, workspace
 from utils.batches import GraderData, Jitter
 from utils.checkpoints import Checkpoints, Folder
 from utils.losses import grader_terms
@@ -299,3 +299,39 @@ def test_temperature_stays_one_where_there_is_nothing_to_score():
 def test_an_odd_batch_for_mixup_is_told(capsys):
     loop.start(replace(TINY, batch=3, mixup=0.2))
     assert "mixup needs pairs: of a batch of 3 a process has 3" in capsys.readouterr().out
+
+
+def test_a_run_may_begin_with_anothers_weights_and_shape(store, run, tmp_path):
+    """Nothing is learnt at a rate of 0, so what comes out is what went in."""
+    still = replace(TINY, name="still", locator_width=8, features=16, locator_rate=0.0, grader_rate=0.0, weight_decay=0.0)
+    folder = tmp_path / "run"
+    assert training.fit(store, folder, still, begin=run)
+    first, then = inference.load_run(run), inference.load_run(folder)
+    assert (then.preset.locator_width, then.preset.features) == (TINY.locator_width, TINY.features)
+    assert then.preset.begin == first.name
+    for old, new in zip(first.folds[0], then.folds[0]):
+        for (name, before), after in zip(old.state_dict().items(), new.state_dict().values()):
+            assert torch.allclose(before, after, atol=1e-6), name
+    with pytest.raises(ValueError, match=r"begun with other settings \(.*begin"):
+        training.fit(store, folder, still)
+
+
+def test_beginning_with_another_run_has_a_folder_of_its_own(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    work = training.beginning_with(run, workspace.open_workspace("phantom", "smoke", data=False))
+    assert work.run == tmp_path / "runs" / "phantom-6-smoke-after-whole"
+    assert work.preset.crop_px == TINY.crop_px
+
+
+def test_answers_for_patients_expect_grades_as_frequent_as_patients_have(store, tmp_path):
+    """The prior of the published shares, and by Bayes each logit shifted by how much more frequent its grade is there."""
+    training.fit(store, tmp_path / "run", replace(TINY, population="patients", misread=0.2, cut_off=0.5, looks="any"))
+    run = inference.load_run(tmp_path / "run")
+    shares = np.array([0.955, 0.034, 0.011]) * (1, 2, 4)  # canal at L1/L2, each grade counted by its weight
+    canal = rsna.CANAL, "L1/L2"
+    assert run.prior.loc[canal].to_numpy() == pytest.approx(shares / shares.sum(), abs=1e-3)
+    labels = pd.read_csv(store / "labels.csv")
+    assert run.learned.loc[canal].to_numpy() == pytest.approx(metrics.prior(labels, smoothing=4).loc[canal].to_numpy())
+    k = rsna.TARGETS.index(canal)
+    assert run.shift[k] == pytest.approx(np.log(run.prior.loc[canal] / run.learned.loc[canal]).to_numpy())
+    assert not replace(run, learned=None).shift.any()

@@ -1,9 +1,12 @@
 """Where things live, and what a learner is told when the data cannot be had."""
 
+from dataclasses import replace
+
 import kagglehub
 import pytest
 
-from utils import workspace
+from utils import rsna, workspace
+from utils.presets import get_preset
 
 
 def test_everything_lies_under_one_home(monkeypatch, tmp_path):
@@ -51,3 +54,14 @@ def test_the_report_names_versions_and_the_missing_gpu():
     table = workspace.report().value
     assert table["torch"]
     assert "GPU" in table.index
+
+
+def test_for_grading_alone_only_the_test_studies_are_drawn(tmp_path, monkeypatch):
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    tiny = replace(get_preset("smoke"), phantom_studies=2, phantom_test_studies=1)
+    work = workspace.open_workspace("phantom", tiny, only_test=True)
+    tables = rsna.load_tables(work.data)
+    assert (len(tables.studies("train")), len(tables.studies("test")), len(tables.submission)) == (0, 1, 25)
+    whole = workspace.open_workspace("phantom", tiny)
+    assert whole.data != work.data
+    assert workspace.open_workspace("phantom", tiny, only_test=True).data == whole.data, "what has been drawn is used"

@@ -1,4 +1,4 @@
-"""What chance does to what the models learn from: moved, turned, zoomed, mirrored, another contrast, noise, mixed.
+"""What chance does to what the models learn from: moved, turned, zoomed, mirrored, cut off, mixed. (Its look is in utils.looks.)
 
 Chance is drawn on the CPU, from a generator that depends on seed, epoch and study only (draw_…); it acts on whole batches
 on the device (the rest). A window is moved together with the points in it, so a heat map never has to be moved: it is
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SIGMA_MM = 3.0  # of a heat map's Gaussian
-PLAIN = (1.0, 1.0, 0.0, 0.0)  # the look that changes nothing: gamma, gain, brightness, noise
+WHOLE = (-1e6, -1e6, 1e6, 1e6)  # the frame that cuts nothing off: left, top, right, bottom, px from the window's middle
 
 
 def draw_move(rng: np.random.Generator, shift: np.ndarray, mirror: bool, zoom: float, turn: float) -> np.ndarray:
@@ -33,10 +33,24 @@ def stay() -> np.ndarray:
     return np.eye(2, 3, dtype=np.float32)
 
 
-def draw_look(rng: np.random.Generator) -> np.ndarray:
-    """(4,) float32: gamma, gain, brightness and noise of a scanner unlike the others."""
-    gamma = np.exp(rng.normal(0, 0.35))
-    return np.array([gamma, rng.uniform(0.8, 1.2), rng.uniform(-0.05, 0.05), rng.uniform(0, 0.05)], np.float32)
+def draw_frame(rng: np.random.Generator, px: int) -> np.ndarray:
+    """(4,) float32: a picture that ends early on one side, above or below more often than in front or behind."""
+    frame, side = list(WHOLE), int(rng.choice(4, p=(0.1, 0.4, 0.1, 0.4)))
+    frame[side] = (-1 if side < 2 else 1) * rng.uniform(0.02, 0.45) * px
+    return np.array(frame, np.float32)
+
+
+def glances(step: float) -> Tensor:
+    """(5, 2, 3) moves: as it is, and four times a little aside (step px both ways), smaller or larger. The mean of the answers
+    to several glances is steadier, and less sure where it should not be."""
+    drawn = [(0, 0, 1), (-step, -step, 0.95), (step, -step, 1.05), (-step, step, 1.05), (step, step, 0.95)]
+    return torch.tensor([[[zoom, 0, x], [0, zoom, y]] for x, y, zoom in drawn], dtype=torch.float32)
+
+
+def back(move: Tensor) -> Tensor:
+    """(n, 2, 3): the move that undoes each."""
+    turned = torch.linalg.inv(move[..., :2])
+    return torch.cat([turned, -turned @ move[..., 2:]], -1)
 
 
 def move_windows(x: Tensor, move: Tensor, px: int) -> Tensor:
@@ -49,10 +63,25 @@ def move_windows(x: Tensor, move: Tensor, px: int) -> Tensor:
 
 def move_points(at: Tensor, move: Tensor) -> Tensor:
     """(n, ..., 2) px and (n, 2, 3) -> (n, ..., 2) px: where a point is seen after its window has been moved."""
-    back = torch.linalg.inv(move[..., :2])
-    shape = at.shape
-    flat = at.reshape(len(at), -1, 2) - move[:, None, :, 2]
-    return (flat @ back.transpose(1, 2)).reshape(shape)
+    turned, shift = back(move).split([2, 1], -1)
+    flat = at.reshape(len(at), -1, 2)
+    return (flat @ turned.transpose(1, 2) + shift.transpose(1, 2)).reshape(at.shape)
+
+
+def inside(at: Tensor, frame: Tensor, px: int) -> Tensor:
+    """(n, N, C, 2) px and frames (n, 4) -> (n, N, C) bool: is the place in the frame, and in the window?"""
+    low, high = frame[:, None, None, :2].clamp(min=-px / 2), frame[:, None, None, 2:].clamp(max=px / 2)
+    return ((at >= low) & (at <= high)).all(-1)
+
+
+def cut_off(x: Tensor, frame: Tensor) -> Tensor:
+    """x (n, N, px, px), black outside each window's frame (n, 4)."""
+    if (frame.abs() >= WHOLE[-1]).all():
+        return x
+    grid = torch.arange(x.shape[-1], device=x.device) - (x.shape[-1] - 1) / 2
+    left, top, right, bottom = (edge[:, None] for edge in frame.unbind(1))
+    columns, rows = (grid >= left) & (grid <= right), (grid >= top) & (grid <= bottom)
+    return x * (rows[:, None, :, None] & columns[:, None, None, :])
 
 
 def heat_maps(at: Tensor, off_mm: Tensor, cells: int, cell_mm: float, stride: int) -> Tensor:
@@ -66,20 +95,6 @@ def heat_maps(at: Tensor, off_mm: Tensor, cells: int, cell_mm: float, stride: in
     heat = torch.exp(-squared / (2 * SIGMA_MM**2)).nan_to_num(0.0)
     total = heat.sum((1, 3, 4), keepdim=True)
     return torch.where(total > 0.1, heat / total.clamp(min=1e-6), 0.0)  # a point outside the window is not sought
-
-
-def change_look(x: Tensor, look: Tensor, seeds: Tensor) -> Tensor:
-    """x (n, ...) in 0..1 with each window's gamma, gain, brightness and noise; the same seed gives the same noise."""
-    gamma, gain, brightness, noise = (v.view(-1, *[1] * (x.dim() - 1)) for v in look.unbind(-1))
-    x = x.clamp(min=0).pow(gamma) * gain + brightness
-    if not noise.any():
-        return x
-    return x + noise * torch.cat([_noise(part, seed) for part, seed in zip(x.chunk(len(seeds)), seeds.tolist())])
-
-
-def _noise(like: Tensor, seed: int) -> Tensor:
-    generator = torch.Generator(like.device).manual_seed(seed)
-    return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
 def partners(count: int) -> list[int]:

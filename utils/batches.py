@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from utils.augment import PLAIN, draw_look, draw_move, stay
+from utils import looks
+from utils.augment import WHOLE, draw_frame, draw_move, stay
 from utils.geometry import Slice
 from utils.prepare import PreparedStudy, StoreError, load_study
 from utils.presets import Preset
@@ -113,7 +114,7 @@ class Studies(Dataset):
         return {name: torch.as_tensor(value) for name, value in item.items()} | {"seed": torch.tensor(rng.integers(2**31))}
 
     def look(self, rng: np.random.Generator) -> np.ndarray:
-        return draw_look(rng) if self.chance else np.array(PLAIN, np.float32)
+        return looks.draw(rng, self.preset.looks) if self.chance else looks.PLAIN
 
 
 # --- the locator ----------------------------------------------------------------------------------------------------
@@ -125,7 +126,7 @@ class LocatorData(Studies):
     epoch shows half of foramina and recesses. Each kind gives n searches, of N slices, for C points:
 
     x (n, N, P, P) uint8, at (n, N, C, 3): px from the window's middle, and mm from the slice, nan where there is no point;
-    move (n, 2, 3) and look (n, 4). Their names begin with the kind: canal_x, canal_at …
+    move (n, 2, 3), frame (n, 4) and look (n, …). Their names begin with the kind: canal_x, canal_at …
     """
 
     name, settings = "locator", ("locator_px", "locator_mm")
@@ -166,8 +167,11 @@ class LocatorData(Studies):
         mirrored = (rng.random(len(x)) < 0.5) & (kind == "recess") & self.chance
         at = np.where(mirrored[:, None, None, None], at[:, :, ::-1], at)  # in a mirror the left point is the right one
         moves = [draw_move(rng, *drawn, 0.08, 5.0) if self.chance else stay() for drawn in zip(shifts, mirrored)]
-        looks = [self.look(rng) for _ in x]
-        return {f"{kind}_x": x, f"{kind}_at": at, f"{kind}_move": np.stack(moves), f"{kind}_look": np.stack(looks)}
+        frames = np.tile(np.float32(WHOLE), (len(x), 1))
+        if self.chance and kind == "canal" and rng.random() < self.preset.cut_off:
+            frames[:] = draw_frame(rng, self.preset.locator_px)
+        drawn = {"x": x, "at": at, "move": np.stack(moves), "frame": frames, "look": np.stack([self.look(rng) for _ in x])}
+        return {f"{kind}_{part}": values for part, values in drawn.items()}
 
     def _slices(self, at: np.ndarray, wanted: int, rng: np.random.Generator) -> list[int]:
         """Of (N, C, 3) the slices that hold points first, then others."""
@@ -217,7 +221,7 @@ class Jitter:
 class GraderData(Studies):
     """Per study the 30 views round the annotated points, moved by as much as the locator errs, and the 25 grades.
 
-    crops (30, S, P, P) uint8, exists (30,) bool, grades (25,) with -1 for no label, move (30, 2, 3), look (30, 4), and
+    crops (30, S, P, P) uint8, exists (30,) bool, grades (25,) with -1 for no label, move (30, 2, 3), look (30, …), and
     share (): how much of the mixture is this study's own.
     """
 
@@ -234,9 +238,9 @@ class GraderData(Studies):
     def item(self, cut: dict[str, np.ndarray], study_id: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         crops, exists, grades, count = cut["crops"], cut["exists"], self.grades[study_id], self.preset.slices
         if not self.chance:
-            moves, looks = [stay()] * len(VIEWS), [self.look(rng)] * len(VIEWS)
+            moves, shown = [stay()] * len(VIEWS), [self.look(rng)] * len(VIEWS)
             drawn = {"crops": crops[:, 1:-1], "exists": exists, "grades": grades, "share": np.float32(1)}
-            return drawn | {"move": np.stack(moves), "look": np.stack(looks)}
+            return drawn | {"move": np.stack(moves), "look": np.stack(shown)}
         family = TARGET_FAMILY[VIEW_TARGET]
         off = np.where(rng.random(len(VIEWS)) < np.take(self.jitter.off, family), rng.choice([-1, 1], len(VIEWS)), 0)
         crops = crops[np.arange(len(VIEWS))[:, None], 1 + off[:, None] + np.arange(count)]
@@ -249,10 +253,17 @@ class GraderData(Studies):
         shifts = rng.normal(0, 1, (len(VIEWS), 2)) * np.take(self.jitter.mm, family)[:, None]
         shifts *= self.preset.crop_px / self.preset.crop_mm
         moves = [draw_move(rng, *drawn, 0.06, 5.0) for drawn in zip(shifts, flip)]
-        looks = [self.look(rng) for _ in VIEWS]
+        shown = np.stack([self.look(rng) for _ in range(3)])[VIEW_SERIES]  # one series, one look
+        grades = misread(grades, self.preset.misread, rng)
         share = max(s := rng.beta(self.preset.mixup, self.preset.mixup), 1 - s) if self.preset.mixup else 1.0
         drawn = {"crops": crops, "exists": exists, "grades": grades, "share": np.float32(share)}
-        return drawn | {"move": np.stack(moves), "look": np.stack(looks)}
+        return drawn | {"move": np.stack(moves), "look": shown}
+
+
+def misread(grades: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """(25,) grades of which so many are taken for their neighbour: a phantom's truth as a reader would have called it."""
+    wrong = (rng.random(len(grades)) < share) & (grades >= 0)
+    return np.where(wrong, np.where(grades == 1, rng.choice([0, 2], len(grades)), 1), grades)
 
 
 def grade_table(labels: pd.DataFrame) -> dict[int, np.ndarray]:

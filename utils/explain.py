@@ -1,16 +1,23 @@
-"""What an answer rests on: which slices the grader attended to, and where in them (Grad-CAM, Selvaraju 2017).
+"""What an answer rests on: which slices the grader attended to, where in them (Grad-CAM, Selvaraju 2017), on shape or on
+brightness.
 
-Both say what moved the number, not whether it moved for a good reason: a map on the right structure is no proof.
+They say what moved the number, not whether it moved for a good reason: a map on the right structure is no proof.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from utils import looks
+from utils.geometry import Series, Slice
 from utils.models import Grader
+from utils.prepare import PreparedStudy
+from utils.views import as_bytes
 from utils.vision import torchvision  # noqa: F401  first, so that grad-cam finds a torchvision that loads
 
 # isort: split
@@ -83,3 +90,18 @@ def attention(grader: Grader, crops: np.ndarray, exists: np.ndarray) -> np.ndarr
     weights = np.full(crops.shape[:2], np.nan, np.float32)
     weights[exists] = scores[0].float().softmax(1)[..., 0].cpu().numpy()
     return weights
+
+
+def disguised(study: PreparedStudy, look: np.ndarray) -> PreparedStudy:
+    """The same patient with another look (utils.looks) in every slice: an answer that rests on shapes stays, one that rests on
+    what is bright and dark does not."""
+    return replace(study, series=tuple(replace(part, series=_disguised(part.series, look)) for part in study.series))
+
+
+def _disguised(series: Series, look: np.ndarray) -> Series:
+    def changed(one: Slice) -> Slice:
+        x = torch.from_numpy(np.float32(one.pixels) / 255)[None, None]
+        x = looks.change(x, torch.from_numpy(look)[None], torch.zeros(1, dtype=torch.int64))[0, 0]
+        return replace(one, pixels=as_bytes(255 * x.clamp(0, 1).numpy()))
+
+    return replace(series, slices=tuple(map(changed, series.slices)))

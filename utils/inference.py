@@ -21,13 +21,14 @@ from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
 from utils import metrics, phantom
+from utils.augment import glances, move_windows
 from utils.checkpoints import digest
-from utils.locate import locate
+from utils.locate import GLANCE, locate
 from utils.models import Grader, Locator
 from utils.prepare import PreparedStudy, prepare_study
 from utils.presets import Preset
 from utils.rsna import GRADE_COLUMNS, SAGITTAL_T1, SAGITTAL_T2, SERIES_OF, TARGETS, Tables, load_tables, row_id, row_ids
-from utils.views import POINT, VIEW_TARGET, VIEWS, grader_views, mirrored, nearest
+from utils.views import MARGIN, POINT, TARGET_LEVEL, VIEW_TARGET, VIEWS, grader_views, mirrored, nearest
 
 PRIOR = "prior used:"  # how the note of an answer begins that rests on no image
 FAILED = f"{PRIOR} the study could not be graded:"
@@ -41,7 +42,9 @@ class RunError(ValueError):
 class Run:
     """A trained run: its preset, one (locator, grader) pair per trained fold, its prior (25, 3) and temperature.
 
-    name  the folder's, and the beginning of a fingerprint of all weights
+    name     the folder's, and the beginning of a fingerprint of all weights
+    learned  the prior of the labels it learnt from, where those who will be graded are another population: phantoms are drawn
+             with more severe grades than patients have
     """
 
     folder: Path
@@ -50,6 +53,14 @@ class Run:
     folds: tuple[tuple[Locator, Grader], ...]
     prior: pd.DataFrame
     temperature: float
+    learned: pd.DataFrame | None = None
+
+    @property
+    def shift(self) -> np.ndarray:
+        """(25, 3) to be added to logits: how much more frequent each grade is than it was in training, as a logarithm (Bayes;
+        Saerens 2002)."""
+        order = list(TARGETS), list(GRADE_COLUMNS)
+        return np.zeros((25, 3)) if self.learned is None else np.log(self.prior.loc[order] / self.learned.loc[order]).to_numpy()
 
     @property
     def signature(self) -> str:
@@ -77,15 +88,16 @@ def load_run(folder: str | Path) -> Run:
             if not path.is_file():
                 raise RunError(f"{path}: the weights are missing; train fold {fold} again with 03_train")
             try:
-                model.load_state_dict(load_file(path))
+                model.load_state_dict(load_file(path))  # of 16 bits or 32; they are used in 32
             except (SafetensorError, RuntimeError) as error:
                 raise RunError(f"{path}: these weights do not fit or are damaged ({error}); train fold {fold} again") from error
             model.to(device).eval()
             prints.append(digest(path))
         pairs.append(models)
-    prior = pd.read_csv(folder / "prior.csv").set_index(["condition", "level"])
+    paths = [path for path in (folder / "prior.csv", folder / "learned.csv") if path.is_file()]
+    priors = [pd.read_csv(path).set_index(["condition", "level"]) for path in paths]
     name = f"{folder.resolve().name} {hashlib.sha256(' '.join(prints).encode()).hexdigest()[:8]}"
-    return Run(folder, name, preset, tuple(pairs), prior, float(content["temperature"]))
+    return Run(folder, name, preset, tuple(pairs), priors[0], float(content["temperature"]), *priors[1:])
 
 
 def preset_from(content: dict) -> Preset:
@@ -99,20 +111,28 @@ def preset_from(content: dict) -> Preset:
 
 @torch.inference_mode()
 def grade(grader: Grader, study: PreparedStudy, points: np.ndarray, preset: Preset) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (25, 3) and which targets were seen in at least one view (25,). The patient is also shown in a mirror, where left
-    and right have changed places, and the two answers are averaged: so a mirrored patient gets mirrored answers."""
-    crops, exists = grader_views(study, points, preset)
+    """Logits (25, 3) and which targets were seen in at least one view (25,): the mean of several glances. The patient is also
+    shown in a mirror, where left and right have changed places, so that a mirrored patient gets mirrored answers."""
+    crops, exists = grader_views(study, points, preset, MARGIN)
     seen = np.zeros(25, bool)
     seen[VIEW_TARGET[exists]] = True
     if not exists.any():
         return np.zeros((25, 3)), seen
     other, there, back, flip = mirrored(crops, exists, np.arange(25))
     other[flip] = other[flip][..., ::-1]
-    device = next(grader.parameters()).device
-    shown = torch.from_numpy(np.stack([crops, other])).to(device).float() / 255
-    logits = grader(shown, torch.from_numpy(np.stack([exists, there])).to(device)).float().cpu().numpy()
+    both, seen_in = np.stack([crops, other]), np.stack([exists, there])
+    logits = np.mean([_glance(grader, both, seen_in, move, preset) for move in glances(GLANCE * preset.crop_px)], 0)
     mean = (logits[0] + logits[1][back]) / 2
     return np.nan_to_num(mean), seen & np.isfinite(mean).all(1)
+
+
+def _glance(grader: Grader, crops: np.ndarray, exists: np.ndarray, move: torch.Tensor, preset: Preset) -> np.ndarray:
+    """Logits (B, 25, 3) of crops with a margin (B, 30, S, P, P), as one move shows them."""
+    device = next(grader.parameters()).device
+    x = torch.from_numpy(crops).to(device).flatten(0, 1) / 255
+    seen = move_windows(x, move.to(device).expand(len(x), -1, -1), preset.crop_px)
+    logits = grader(seen.unflatten(0, exists.shape), torch.from_numpy(exists).to(device))
+    return logits.float().cpu().numpy()
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -131,24 +151,27 @@ def answer_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
     located = [locate(locator, study, run.preset) for locator, _ in run.folds]
     graded = [grade(grader, study, found, run.preset) for (_, grader), (found, _) in zip(run.folds, located)]
     weight = np.array([visible for _, visible in graded], float)[..., None]  # (folds, 25, 1)
-    p = np.array([softmax(logits, run.temperature) for logits, _ in graded])
+    p = np.array([softmax(logits / run.temperature + run.shift) for logits, _ in graded])
     seen = weight.any(0)[:, 0]
     mean = np.where(seen[:, None], (weight * p).sum(0) / weight.sum(0).clip(1), run.prior.loc[list(TARGETS), list(GRADE_COLUMNS)])
     mean /= mean.sum(1, keepdims=True)
     sure = np.array([p for _, p in located])
     surest = sure.argmax(0), np.arange(25)
     points = np.array([found for found, _ in located])[surest]
-    notes = [_note(study, condition, one) for (condition, _), one in zip(TARGETS, seen)]
+    absent = np.isnan(points[TARGET_LEVEL, 0])  # the level's canal point
+    notes = [_note(study, condition, *of) for (condition, _), *of in zip(TARGETS, seen, absent)]
     if (np.diff(points[:5, 2]) > 0).any():
         notes = [note or "doubtful: the levels were not found in order" for note in notes]
     where = [_where(study, *of) for of in zip(TARGETS, points)]
     return _answer_table(run, study.study_id, mean, points, sure[surest], where, notes)
 
 
-def _note(study: PreparedStudy, condition: str, seen: bool) -> str:
+def _note(study: PreparedStudy, condition: str, seen: bool, absent: bool) -> str:
     """What an answer had to do without; nothing if it had all."""
     if not (seen or study.of(SAGITTAL_T2) or study.of(SAGITTAL_T1)):
         return f"{PRIOR} there is no sagittal series to find the levels on"
+    if absent:
+        return f"{PRIOR} this level was not found in the sagittal pictures; they may end before it"
     absent = [kind for kind in dict.fromkeys(kind for k, kind in VIEWS if TARGETS[k][0] == condition) if not study.of(kind)]
     if absent:
         ours = [why for what, why in study.left_out if what == absent[0] or what.endswith(f"({absent[0]})")]

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from utils.augment import change_look, heat_maps, mix, move_points, move_windows, partners
-from utils.models import STRIDE, Grader, Locator, joint_log_softmax
+from utils import looks
+from utils.augment import cut_off, heat_maps, inside, mix, move_points, move_windows, partners
+from utils.models import STRIDE, Grader, Locator
 from utils.presets import Preset
 from utils.rsna import FAMILIES, GRADE_WEIGHTS
 from utils.views import LOCAL_MM, TARGET_FAMILY
@@ -29,33 +30,38 @@ def mean_of(terms: Tensor, weights: Tensor | None = None) -> Tensor:
 # --- the locator ----------------------------------------------------------------------------------------------------
 
 
-def searches(batch: dict[str, Tensor], preset: Preset) -> dict[str, tuple[Tensor, Tensor]]:
-    """What chance makes of a batch of LocatorData: for each kind windows (B n, N, px, px) in 0..1, and their heat maps."""
+def searches(batch: dict[str, Tensor], preset: Preset) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    """What chance makes of a batch of LocatorData: for each kind windows (B n, N, px, px) in 0..1, their heat maps, and which
+    points (B n, C) chance has put outside the picture."""
     sizes = {"canal": (preset.locator_px, preset.locator_mm)}
     with torch.autocast(batch["seed"].device.type, enabled=False):  # in 16 bits a place is a pixel off
         return {kind: _search(batch, kind, *sizes.get(kind, (preset.locator_px // 2, LOCAL_MM))) for kind in SEARCHES}
 
 
-def _search(batch: dict[str, Tensor], kind: str, px: int, mm: float) -> tuple[Tensor, Tensor]:
-    x, at, move, look = (batch[f"{kind}_{part}"].flatten(0, 1) for part in ("x", "at", "move", "look"))
-    windows = change_look(move_windows(x.float() / 255, move, px), look, batch["seed"])
+def _search(batch: dict[str, Tensor], kind: str, px: int, mm: float) -> tuple[Tensor, Tensor, Tensor]:
+    parts = ("x", "at", "move", "frame", "look")
+    x, at, move, frame, look = (batch[f"{kind}_{part}"].flatten(0, 1) for part in parts)
+    windows = looks.change(cut_off(move_windows(x.float() / 255, move, px), frame), look, batch["seed"])
     moved = move_points(at[..., :2], move)
-    return windows, heat_maps(moved, at[..., 2], px // STRIDE, mm / px * STRIDE, STRIDE)
+    known, shown = moved.isfinite().all(-1), inside(moved, frame, px)
+    heat = heat_maps(moved, at[..., 2], px // STRIDE, mm / px * STRIDE, STRIDE) * shown.any(1)[:, None, :, None, None]
+    return windows, heat, known.any(1) & ~shown.any(1)
 
 
 def locator_terms(model: Locator, batch: dict[str, Tensor], preset: Preset) -> Tensor:
     """Cross-entropy between heat maps and where the points are, over all slices and cells of a search at once."""
     sought = searches(batch, preset)
-    logits = model(*(windows for windows, _ in sought.values()))
-    terms = [_heat_terms(one, heat) for one, (_, heat) in zip(logits, sought.values())]
+    answers = model(*(windows for windows, *_ in sought.values()))
+    terms = [_heat_terms(*one, heat, gone) for one, (_, heat, gone) in zip(answers, sought.values())]
     return torch.stack([t.unflatten(0, (len(batch["seed"]), -1)).sum(1) for t in terms], -1)  # (B, 2, 3)
 
 
-def _heat_terms(logits: Tensor, heat: Tensor) -> Tensor:
-    """logits and heat (n, N, C, h, w) -> (n, 2): summed loss and how many points there are to be found."""
-    per_point = -(heat * joint_log_softmax(logits)).sum((1, 3, 4))
+def _heat_terms(log_p: Tensor, log_absent: Tensor, heat: Tensor, gone: Tensor) -> Tensor:
+    """log_p and heat (n, N, C, h, w), log_absent and gone (n, C) -> (n, 2): summed loss and how many answers were asked for."""
     there = heat.sum((1, 3, 4)) > 0.5
-    return torch.stack([(per_point * there).sum(1), there.sum(1).float()], 1)
+    per_point = torch.where(gone, -log_absent, -(heat * log_p).sum((1, 3, 4)))
+    asked = there | gone
+    return torch.stack([(per_point * asked).sum(1), asked.sum(1).float()], 1)
 
 
 # --- the grader -----------------------------------------------------------------------------------------------------
@@ -65,7 +71,7 @@ def seen(batch: dict[str, Tensor], preset: Preset) -> Tensor:
     """What chance makes of a batch of GraderData: crops (B, 30, S, px, px) in 0..1."""
     x, move, look = (batch[name].flatten(0, 1) for name in ("crops", "move", "look"))
     with torch.autocast(x.device.type, enabled=False):
-        crops = change_look(move_windows(x.float() / 255, move, preset.crop_px), look, batch["seed"])
+        crops = looks.change(move_windows(x.float() / 255, move, preset.crop_px), look, batch["seed"])
     crops = crops.unflatten(0, batch["exists"].shape)
     return mix(crops, batch["exists"], batch["share"]) if (batch["share"] < 1).any() else crops
 

@@ -154,6 +154,13 @@ def prior(labels: pd.DataFrame, weighted: bool = True, smoothing: float = 0.0) -
     return shares.set_axis(list(GRADE_COLUMNS), axis=1).rename_axis(["condition", "level"])
 
 
+def weighted(shares: np.ndarray) -> pd.DataFrame:
+    """Shares of the grades (25, 3) in a population -> its weighted prior, in the form of `prior`."""
+    counted = np.asarray(shares) * GRADE_WEIGHTS
+    index = pd.MultiIndex.from_tuples(TARGETS, names=["condition", "level"])
+    return pd.DataFrame(counted / counted.sum(1, keepdims=True), index, list(GRADE_COLUMNS))
+
+
 def constant_submission(shares: pd.DataFrame, study_ids: Iterable[int]) -> pd.DataFrame:
     """The same 25 x 3 answer for every study, as a submission."""
     answer = shares.set_axis([f"{slug(c)}_{slug(lv)}" for c, lv in shares.index])

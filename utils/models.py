@@ -43,6 +43,11 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(Block(a, b, 2) for a, b in itertools.pairwise(widths))
         self.up = nn.ModuleList(Block(a + b, a) for a, b in itertools.pairwise(widths))
         self.head = nn.Conv2d(width, channels, 1)
+        self.absent = nn.Parameter(torch.zeros(channels))  # what a peak must exceed, or the point is not in the picture
+
+    def search(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N, px, px) in 0..1 -> joint_log_softmax over the N slices."""
+        return joint_log_softmax(self(x.flatten(0, 1)[:, None]).unflatten(0, x.shape[:2]), self.absent)
 
     def forward(self, x: Tensor) -> Tensor:  # (n, 1, H, W) in 0..1 -> (n, channels, H/2, W/2)
         n, _, height, width = x.shape
@@ -70,16 +75,17 @@ class Locator(nn.Module):
         self.recess = UNet(2, preset.locator_width)
         self.to(memory_format=torch.channels_last)  # the order in memory that convolutions are fastest in
 
-    def forward(self, canal: Tensor, foramen: Tensor, recess: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Each (B, N, px, px) in 0..1 -> logits (B, N, channels, h, w)."""
-        pairs = ((self.canal, canal), (self.foramen, foramen), (self.recess, recess))
-        return tuple(net(x.flatten(0, 1)[:, None]).unflatten(0, x.shape[:2]) for net, x in pairs)
+    def forward(self, canal: Tensor, foramen: Tensor, recess: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Each (B, N, px, px) in 0..1 -> log-probabilities of its cells (B, N, C, h, w) and of "not in the picture" (B, C)."""
+        return self.canal.search(canal), self.foramen.search(foramen), self.recess.search(recess)
 
 
-def joint_log_softmax(logits: Tensor) -> Tensor:
-    """Log-probability of "the point is in this cell of this slice": (B, N, C, h, w), summing to 1 over N, h and w."""
+def joint_log_softmax(logits: Tensor, absent: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (B, N, C, h, w) and (C,) -> log-probability of "the point is in this cell of this slice", (B, N, C, h, w), and of
+    "it is in none", (B, C): together they sum to 1."""
     moved = logits.float().transpose(1, 2)
-    return moved.flatten(2).log_softmax(-1).view(moved.shape).transpose(1, 2)
+    all_of = torch.cat([moved.flatten(2), absent.float().expand(len(moved), -1)[..., None]], -1).log_softmax(-1)
+    return all_of[..., :-1].view(moved.shape).transpose(1, 2), all_of[..., -1]
 
 
 class Grader(nn.Module):

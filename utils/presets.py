@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -11,6 +11,7 @@ class Preset:
     # the phantom that stands in for the real data
     phantom_studies: int = 128
     phantom_test_studies: int = 8
+    phantom_seed: int = 0
     phantom_contrast: str = "clinical"  # or "mixed": tissues stray in brightness; helps on pictures unlike the phantom's
     # cross-validation: how many folds there are, and which of them this preset trains
     folds: int = 4
@@ -29,6 +30,10 @@ class Preset:
     slices: int = 3
     features: int = 96
     grader_epochs: int = 8
+    # what chance does to both
+    looks: str = "scanner"  # as scanners differ; or "any": hardly anything is left of brightness, for learning from drawings
+    cut_off: float = 0.0  # how often a sagittal picture ends early, so that the locator learns to say what is not in it
+    misread: float = 0.0  # how often a grade is taken for its neighbour, as readers do; a phantom's truth is never in doubt
     view_dropout: float = 0.05  # how often a view is hidden in training, and a whole series: it learns to do without
     mixup: float = 0.0  # alpha of the Beta distribution that shares are drawn from; 0: studies are not mixed
     plain_epochs: int = 0  # first so many epochs on a loss without weights, then the rest with them, the encoder at rest
@@ -43,6 +48,8 @@ class Preset:
     compile: bool = False
     workers: int = 0
     seed: int = 0
+    begin: str = ""  # the run whose weights are the first ones
+    population: str = "labels"  # grades are as frequent as in the labels learnt from; or "patients": as in the real data set
 
     def as_dict(self) -> dict:
         return asdict(self) | {"train_folds": list(self.train_folds)}
@@ -92,11 +99,33 @@ PRESETS = {
             features=128,
             grader_epochs=25,
         ),
+        Preset(
+            "zero_shot",  # the released run: learnt from drawings, meant for patients
+            phantom_studies=256,
+            phantom_seed=8,  # nobody in the other presets' phantoms
+            phantom_contrast="mixed",
+            folds=8,
+            looks="any",
+            cut_off=0.35,
+            misread=0.15,
+            population="patients",
+            locator_width=16,
+            locator_epochs=30,
+            slices=5,
+            features=128,
+            grader_epochs=25,
+        ),
         Preset("t4", **_GPU | {"backbone": "efficientnet_v2_s", "batch": 2}),
         Preset("l4", **_GPU | {"backbone": "convnext_small", "batch": 2, "accumulate": 2}),
         Preset("a100", **_GPU | {"backbone": "convnext_small", "batch": 4, "accumulate": 2, "workers": 8}),
     )
 }
+
+
+def shaped_like(preset: Preset, other: Preset) -> Preset:
+    """The preset with models of the other's shape, so that they can begin with the other's weights."""
+    shape = "locator_px", "locator_mm", "locator_width", "backbone", "crop_px", "crop_mm", "slices", "features"
+    return replace(preset, pretrained=False, **{name: getattr(other, name) for name in shape})
 
 
 def get_preset(preset: str | Preset) -> Preset:

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,21 +21,24 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch import nn
 from tqdm.auto import tqdm
 
 from utils import evaluation, metrics
 from utils.batches import GraderData, Jitter, LocatorData
 from utils.checkpoints import Folder
 from utils.geometry import Series
-from utils.inference import as_submission, grade, softmax
+from utils.inference import as_submission, grade, load_run, softmax
 from utils.locate import locate
 from utils.loop import Limits, Report, Task, start, train
 from utils.losses import grader_terms, locator_terms, plain_grader_terms
 from utils.models import Grader, Locator
+from utils.phantom.grades import shares
 from utils.prepare import PreparedStudy, StoreError, load_study
-from utils.presets import Preset, get_preset
+from utils.presets import Preset, get_preset, shaped_like
 from utils.rsna import FAMILIES, FAMILY, GRADE_COLUMNS, SERIES_OF, TARGETS, row_id
 from utils.views import nearest, point_table
+from utils.workspace import Workspace
 
 POINT_ERRORS = [
     "study_id",
@@ -58,17 +62,22 @@ def fit(
     report: Report | None = None,
     copies: str | Path | None = None,
     fold: int | None = None,
+    begin: str | Path | None = None,
 ) -> bool:
     """Train every fold of the preset (or one) into the run folder; True when all is done, False when time was up.
 
     time_budget  minutes; no epoch is begun that would not end within them, going by the one before it
     report       called after every epoch with the model's name and its history, for a live curve
+    begin        a finished run whose weights are the first ones, and whose models' shape replaces the preset's
     copies       a second folder (on Drive, say) that is given every file, and gives back what the run folder lacks
     Leaves fold*/{locator,grader}/{model.safetensors,history.csv}, fold*/points.csv, oof.csv, prior.csv and run.json.
     """
     prepared, preset, folder = Path(prepared), get_preset(preset), Folder(run, copies)
     if not (prepared / "folds.csv").is_file():
         raise StoreError(f"{prepared}: no prepared studies here; run 02_preprocess, or `python -m utils.prepare ROOT {prepared}`")
+    first = load_run(begin) if begin else None
+    if first:
+        preset = replace(shaped_like(preset, first.preset), begin=first.name)
     limits = Limits(np.inf if time_budget is None else time.monotonic() + 60 * time_budget, report)
     accelerator = start(preset)
     if accelerator.is_main_process:
@@ -77,13 +86,21 @@ def fit(
         folder.restore()
     accelerator.wait_for_everyone()
     for one in preset.train_folds if fold is None else (fold,):
-        if not _fit_fold(prepared, folder / f"fold{one}", preset, one, accelerator, limits):
+        pair = first.folds[one % len(first.folds)] if first else None
+        if not _fit_fold(prepared, folder / f"fold{one}", preset, one, accelerator, limits, pair):
             return False
     if accelerator.is_main_process:
         folder.restore()  # other machines may have finished their folds
         _finish(prepared, folder, preset)
     accelerator.wait_for_everyone()
     return (folder.path / "run.json").is_file()
+
+
+def beginning_with(begin: str | Path, work: Workspace) -> Workspace:
+    """The workspace for a run that begins with another's weights: its preset has that one's shape, its folder its own name."""
+    first = load_run(begin)
+    name = f"{work.run.name}-after-{Path(begin).resolve().name}"
+    return replace(work, preset=shaped_like(work.preset, first.preset), run=work.run.with_name(name))
 
 
 def _claim(folder: Folder, preset: Preset) -> None:
@@ -98,23 +115,23 @@ def _claim(folder: Folder, preset: Preset) -> None:
         )
 
 
-def _fit_fold(prepared: Path, folder: Folder, preset: Preset, fold: int, accelerator: Accelerator, limits: Limits) -> bool:
-    """Locator, its measured error, grader, out-of-fold answers of one fold."""
+def _fit_fold(
+    prepared: Path, folder: Folder, preset: Preset, fold: int, accelerator: Accelerator, limits: Limits, first: tuple | None
+) -> bool:
+    """Locator, its measured error, grader, out-of-fold answers of one fold. first: locator and grader to begin with."""
     folds = pd.read_csv(prepared / "folds.csv")
     outside, inside = (folds.study_id[(folds.fold == fold) == out].tolist() for out in (True, False))
     outside, inside = outside or inside, inside or outside  # of very few studies a fold may have none, or all
-    torch.manual_seed(preset.seed + fold)
+    locator = _first_weights(Locator, preset, fold, first and first[0])
     data = LocatorData(prepared, inside, preset), LocatorData(prepared, outside, preset, chance=False)
-    locator = Locator(preset)
     task = Task(
         folder / "locator", locator, *data, partial(locator_terms, preset=preset), preset.locator_epochs, preset.locator_rate
     )
     if not _train(task, preset, accelerator, limits):
         return False
     points = _table(folder, "points.csv", accelerator, outside, partial(measure_locator, locator, prepared, preset=preset))
-    torch.manual_seed(preset.seed + fold)
+    grader = _first_weights(Grader, preset, fold, first and first[1])
     data = GraderData(prepared, inside, preset, measured_jitter(points)), GraderData(prepared, outside, preset, None)
-    grader = Grader(preset)
     task = Task(
         folder / "grader", grader, *data, partial(grader_terms, preset=preset), preset.grader_epochs, preset.grader_rate,
         partial(plain_grader_terms, preset=preset), preset.plain_epochs,
@@ -123,6 +140,14 @@ def _fit_fold(prepared: Path, folder: Folder, preset: Preset, fold: int, acceler
         return False
     _table(folder, "oof.csv", accelerator, outside, partial(out_of_fold, locator, grader, prepared, preset=preset))
     return True
+
+
+def _first_weights(kind: type[nn.Module], preset: Preset, fold: int, first: nn.Module | None) -> nn.Module:
+    torch.manual_seed(preset.seed + fold)
+    model = kind(preset)
+    if first is not None:
+        model.load_state_dict(first.state_dict())
+    return model
 
 
 def _train(task: Task, preset: Preset, accelerator: Accelerator, limits: Limits) -> bool:
@@ -214,7 +239,11 @@ def _finish(prepared: Path, folder: Folder, preset: Preset) -> None:
     labels, oof = pd.read_csv(prepared / "labels.csv"), pd.concat(map(pd.read_csv, paths), ignore_index=True)
     temperature = fit_temperature(labels[labels.study_id.isin(oof.study_id)], oof)
     content = {"preset": preset.as_dict(), "folds": list(preset.train_folds), "temperature": temperature}
-    folder.write("prior.csv", metrics.prior(labels, smoothing=4).to_csv)
+    learned = metrics.prior(labels, smoothing=4)
+    patients = preset.population == "patients"
+    folder.write("prior.csv", (metrics.weighted(shares("real")) if patients else learned).to_csv)
+    if patients:
+        folder.write("learned.csv", learned.to_csv)
     folder.write("oof.csv", lambda path: cooled(oof, temperature).to_csv(path, index=False))
     folder.write("run.json", lambda path: path.write_text(json.dumps(content, indent=1)))
 
@@ -254,6 +283,7 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, help="begin no epoch that would not end within this time")
     parser.add_argument("--fold", type=int, help="train only this fold; the last one to end finishes the run")
     parser.add_argument("--copies", help="a second folder that is given every file")
+    parser.add_argument("--begin", help="a finished run to begin with, `released` say")
     a = parser.parse_args()
-    done = fit(a.prepared, a.run, a.preset, a.minutes, copies=a.copies, fold=a.fold)
+    done = fit(a.prepared, a.run, a.preset, a.minutes, copies=a.copies, fold=a.fold, begin=a.begin)
     print(f"{a.run}: out-of-fold {oof_score(a.prepared, a.run)}" if done else f"{a.run}: not finished; run it again to go on")

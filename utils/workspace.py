@@ -16,6 +16,7 @@ from utils.presets import Preset, get_preset
 
 COMPETITION = "rsna-2024-lumbar-spine-degenerative-classification"
 RULES = f"https://www.kaggle.com/competitions/{COMPETITION}/rules"
+RELEASED = Path(__file__).parent.parent / "released"  # the run that ships with the project; see its CARD.md
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pydicom", "ipywidgets", "anywidget", "accelerate")
 
 
@@ -49,18 +50,23 @@ class Workspace:
         return self.home / "runs" / f"{_phantom_name(self.preset)}-{self.preset.name}"
 
 
-def open_workspace(source: str = "phantom", preset: str | Preset = "demo", data: bool = True) -> Workspace:
+def open_workspace(
+    source: str = "phantom", preset: str | Preset = "demo", data: bool = True, only_test: bool = False
+) -> Workspace:
     """The folders for a source: "phantom", "kaggle", or the path of a folder in the competition's layout.
 
     With data=True the data are made ready first: the phantom is drawn, the competition's files are fetched (36 GB; an
     account that has accepted the rules is needed). Raises FileNotFoundError for a folder that is not there.
+    only_test: of a phantom that is not there yet draw the test studies alone, which is all that grading needs.
     """
     preset, base = get_preset(preset), home()
     if source == "phantom":
-        folder = base / "data" / _phantom_name(preset)
+        folder, studies = base / "data" / _phantom_name(preset), preset.phantom_studies
+        if only_test and not (folder / "sample_submission.csv").is_file():
+            folder, studies = folder.with_name(folder.name + "-test"), 0
         if data:
             drawn = {"test_studies": preset.phantom_test_studies, "contrast": preset.phantom_contrast}
-            make_dataset(folder, preset.phantom_studies, seed=0, jobs=os.cpu_count() or 1, **drawn)
+            make_dataset(folder, studies, preset.phantom_seed, jobs=os.cpu_count() or 1, **drawn)
     elif source == "kaggle":
         folder = download() if data else base / "data" / "kaggle"
     else:
@@ -72,7 +78,8 @@ def open_workspace(source: str = "phantom", preset: str | Preset = "demo", data:
 
 
 def _phantom_name(preset: Preset) -> str:
-    return f"phantom-{preset.phantom_studies}" + ("" if preset.phantom_contrast == "clinical" else f"-{preset.phantom_contrast}")
+    kind = "" if preset.phantom_contrast == "clinical" else f"-{preset.phantom_contrast}"
+    return f"phantom-{preset.phantom_studies}{kind}" + (f"-seed{preset.phantom_seed}" if preset.phantom_seed else "")
 
 
 def download() -> Path:

@@ -30,7 +30,7 @@ from utils.rsna import GRADE_COLUMNS, row_ids, wide_labels
 
 __all__ = ["CONTRASTS", "QUIRKS", "VERSION", "make_dataset", "study_id_of", "true_labels"]
 
-VERSION = 4  # raise when the same seed gives other bytes
+VERSION = 5  # raise when the same seed gives other bytes
 
 
 def make_dataset(
@@ -49,7 +49,8 @@ def make_dataset(
     prevalence  "real": grades as frequent as in the 1,975 real studies; "balanced": enough severe ones for a small set
     size        matrix of the sagittal and of the axial images, px; None: as varied as real ones (256 to 640)
     quirks      names out of QUIRKS, dealt one to a study, from the first study on, in each split
-    contrast    "clinical"; "mixed": most series' tissues stray in brightness; "random": all do, so far that nothing is left
+    contrast    "clinical"; "mixed": most series' tissues stray in brightness, and what the picture frames strays a little;
+                "random": all stray, in brightness so far that nothing is left, in frame so far that levels lie outside
     The truth goes to root/truth: truth.csv (grade, size in mm, point in mm of every target), anatomy.csv, quirks.csv,
     test.csv (the hidden labels). A second call with the same arguments does nothing, and one after a kill goes on;
     another call into the same folder raises ValueError.
@@ -128,23 +129,23 @@ def _draft(study_id: int, seed: list[int], grades: np.ndarray, size, contrast: s
 
 
 def _write_tables(root: Path, studies: list[dict]) -> None:
-    """The five CSVs as the competition has them, and the truth beside them."""
+    """The five CSVs as the competition has them (those of training only if there is any), and the truth beside them."""
     truth = _table(studies, "truth")
     truth.to_csv(root / "truth" / "truth.csv", index=False)
     _table(studies, "anatomy").to_csv(root / "truth" / "anatomy.csv", index=False)
     _table(studies, "quirks", ["study_id", "split", "quirk", "what"]).to_csv(root / "truth" / "quirks.csv", index=False)
     test = [study["study_id"] for study in studies if study["split"] == "test"]
     wide_labels(truth[truth.study_id.isin(test)]).to_csv(root / "truth" / "test.csv", index=False)
-    labels = truth[~truth.study_id.isin(test)].copy()
-    gaps = {(study["study_id"], condition, level) for study in studies for condition, level in study["ungraded"]}
-    labels.loc[[key in gaps for key in zip(labels.study_id, labels.condition, labels.level)], "grade"] = None
-    wide_labels(labels).to_csv(root / "train.csv", index=False)
     for name in ("train", "test"):
         part = [study for study in studies if study["split"] == name]
         series = _table(part, "series", ["study_id", "series_id", "series_description"])
         series.to_csv(root / f"{name}_series_descriptions.csv", index=False)
-    train = [study for study in studies if study["split"] == "train"]
-    _table(train, "points").to_csv(root / "train_label_coordinates.csv", index=False)
+    if train := [study for study in studies if study["split"] == "train"]:
+        _table(train, "points").to_csv(root / "train_label_coordinates.csv", index=False)
+        labels = truth[~truth.study_id.isin(test)].copy()
+        gaps = {(study["study_id"], condition, level) for study in train for condition, level in study["ungraded"]}
+        labels.loc[[key in gaps for key in zip(labels.study_id, labels.condition, labels.level)], "grade"] = None
+        wide_labels(labels).to_csv(root / "train.csv", index=False)
     ids = [row for study in test for row in row_ids(study)]
     sample = pd.DataFrame({"row_id": ids} | dict.fromkeys(GRADE_COLUMNS, 1 / 3))
     sample.to_csv(root / "sample_submission.csv.tmp", index=False)

@@ -52,6 +52,12 @@ def sample_grades(rng: np.random.Generator, studies: int, prevalence: str = "rea
     return np.stack([np.digitize(ndtr(x), step) for x, step in zip(latent.T, steps)], 1)
 
 
+def shares(prevalence: str) -> np.ndarray:
+    """(25, 3): how frequent each grade is in a population."""
+    both = np.array([_shares(condition, level, prevalence) for condition, level in TARGETS])
+    return np.column_stack([both, 1 - both.sum(1)])
+
+
 def _shares(condition: str, level: str, prevalence: str) -> tuple[float, float]:
     normal, moderate = PREVALENCE[FAMILY[condition]]
     k = LEVELS.index(level)

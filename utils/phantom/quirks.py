@@ -14,6 +14,8 @@ from utils.phantom.anatomy import Spine, make_spine
 from utils.phantom.scan import STACK, Scan, planes, scan
 from utils.rsna import AXIAL_T2, CANAL, FAMILY, SAGITTAL_T1, SAGITTAL_T2, SERIES_OF, TARGETS
 
+REACH_MM = 6.0  # so far beside a series' last slice a reader still sets a mark on it
+
 
 @dataclass
 class Draft:
@@ -44,10 +46,17 @@ def annotate(draft: Draft) -> list[dict]:
         mm = draft.spine.point(condition, level)
         one = min(fitting, key=lambda one: _distance(one, mm))
         i = one.series.nearest_slice(mm)
+        if not _shows(one, i, mm):  # outside the picture: there is nothing to mark
+            continue
         x, y = one.slices[i].to_pixel(mm)
         row = {"series_id": one.series_id, "instance_number": one.slices[i].instance, "condition": condition, "level": level}
         rows.append(row | {"x": round(float(x), 4), "y": round(float(y), 4)})
     return rows
+
+
+def _shows(one: Scan, i: int, mm: np.ndarray) -> bool:
+    """Does the point lie on slice i, or near enough beside it?"""
+    return one.slices[i].beside(mm) == 0 and abs(one.slices[i].distance(mm)) <= max(1.2 * one.protocol.gap_mm, REACH_MM)
 
 
 def _distance(one: Scan, mm: np.ndarray) -> float:

@@ -19,8 +19,9 @@ MATRICES = (256, 320, 384, 448, 512, 640)  # px, where the size is left to the s
 BLOCKS, STACK = "a block per disc", "one stack"
 
 
-# How far tissues stray (least, most), and in which share of the series.
-CONTRASTS = {"clinical": (0.0, 0.0, 0.0), "mixed": (0.1, 0.8, 0.6), "random": (1.0, 1.0, 1.0)}
+# How far tissues stray (least, most), in which share of the series, and how far the picture's frame strays (1: half the levels
+# of some studies lie outside).
+CONTRASTS = {"clinical": (0.0, 0.0, 0.0, 0.0), "mixed": (0.1, 0.8, 0.6, 0.5), "random": (1.0, 1.0, 1.0, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Protocol:
     gap_mm: float  # from one slice's centre to the next
     slices: int  # sagittal: how many
     layout: str = ""  # axial: BLOCKS or STACK
+    off_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)  # how far the middle of the field of view lies from where it should
 
 
 @dataclass
@@ -77,11 +79,21 @@ def protocols(rng: np.random.Generator, size: tuple[int, int] | None) -> list[Pr
 
 
 def strayed(protocol: Protocol, contrast: str, rng: np.random.Generator) -> Protocol:
-    """The protocol with tissues as bright as no scanner shows them (after SynthSeg, Billot 2023): what a model learns from
-    such pictures cannot rest on brightness. contrast: a name out of CONTRASTS."""
-    low, high, share = CONTRASTS[contrast]
+    """The protocol with tissues as bright as no scanner shows them (after SynthSeg, Billot 2023), so that what a model learns
+    from such pictures cannot rest on brightness; and with another field of view, spacing and number of slices.
+
+    contrast  a name out of CONTRASTS
+    """
+    low, high, share, frame = CONTRASTS[contrast]
     stray = rng.uniform(low, high) if rng.random() < share else 0.0
-    return replace(protocol, sequence=replace(protocol.sequence, stray=stray, chance=int(rng.integers(2**31))))
+    protocol = replace(protocol, sequence=replace(protocol.sequence, stray=stray, chance=int(rng.integers(2**31))))
+    if not frame:
+        return protocol
+    zoom, gap = np.exp(rng.uniform(-0.2, 0.2, 2) * frame)
+    off = rng.uniform(-1, 1, 3) * ((0, 20, 0) if protocol.name == AXIAL_T2 else (6, 25, 40)) * np.array(frame)
+    count = protocol.slices and protocol.slices + round(rng.uniform(-3, 5) * frame)
+    moved = {"fov_mm": protocol.fov_mm * zoom, "gap_mm": protocol.gap_mm * gap, "slices": count, "off_mm": tuple(off)}
+    return replace(protocol, thickness_mm=round(protocol.thickness_mm * gap, 1), **moved)
 
 
 def planes(rng: np.random.Generator, spine: Spine, protocol: Protocol) -> list[Slice]:
@@ -90,7 +102,7 @@ def planes(rng: np.random.Generator, spine: Spine, protocol: Protocol) -> list[S
         return _axial_blocks(spine, protocol) if protocol.layout == BLOCKS else _axial_stack(spine, protocol)
     yaw = np.radians(rng.normal(0, 2))  # nobody lies perfectly straight
     across, down = np.array([np.sin(yaw), np.cos(yaw), 0.0]), np.array([0.0, 0.0, -1.0])
-    centre = spine.to_patient(spine.disc_s[2], 0.0, rng.uniform(-25, 5)) + rng.normal(0, (1, 3, 8))
+    centre = spine.to_patient(spine.disc_s[2], 0.0, rng.uniform(-25, 5)) + rng.normal(0, (1, 3, 8)) + protocol.off_mm
     offsets = (np.arange(protocol.slices) - (protocol.slices - 1) / 2) * protocol.gap_mm
     return [_plane(protocol, centre + offset * np.array([1.0, 0.0, 0.0]), across, down) for offset in offsets]
 
@@ -101,14 +113,14 @@ def _axial_blocks(spine: Spine, protocol: Protocol) -> list[Slice]:
     for s in spine.disc_s:
         tilt = spine.along(s, spine.tilt)
         down = np.array([0.0, np.cos(tilt), np.sin(tilt)])
-        foot, middle = np.cross(down, right_to_left), spine.to_patient(s, 0.0, 22.0)
+        foot, middle = np.cross(down, right_to_left), spine.to_patient(s, 0.0, 22.0) + protocol.off_mm
         slices += [_plane(protocol, middle + foot * protocol.gap_mm * k, right_to_left, down) for k in (-2, -1, 0, 1, 2)]
     return slices
 
 
 def _axial_stack(spine: Spine, protocol: Protocol) -> list[Slice]:
     """Straight slices from above L1/L2 to below L5/S1."""
-    top, bottom = spine.to_patient(spine.disc_s[[0, -1]], np.zeros(2), np.full(2, 22.0))
+    top, bottom = spine.to_patient(spine.disc_s[[0, -1]], np.zeros(2), np.full(2, 22.0)) + protocol.off_mm
     count = int(np.ceil((top[2] - bottom[2] + 20) / protocol.gap_mm))
     centres = np.linspace(top + (0, 0, 10), bottom - (0, 0, 10), count)
     return [_plane(protocol, c, np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])) for c in centres]
