@@ -10,6 +10,7 @@ above or below: are the levels outside told? Saves a picture of each study with 
 """
 
 import argparse
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from utils.views import POINT, TARGET_LEVEL, point_table
 SEEDS = range(10)
 MM = {"axial": 15.0, "sagittal": 30.0}  # the field of view is moved by up to so much
 CUTS = [("top", 1), ("top", 2), ("bottom", 1), ("bottom", 2)]  # where the sagittal pictures end, and how many levels that costs
+WRONG_MM, SURE = 10.0, 0.8  # a point further off is wrong; one with more confidence is sure
 EDGE_MM = 8.0  # a point nearer to the picture's edge is neither in it nor outside
 
 
@@ -93,20 +95,23 @@ class Found:
         true = np.where(inside[:, None], true, np.nan)
         self.points += training.point_errors(study, answers[POINT].to_numpy(float), answers.confidence.to_numpy(), true)
 
-    def __str__(self) -> str:
-        table = pd.DataFrame(self.points, columns=training.POINT_ERRORS)
-        table = table.assign(family=table.condition.map(rsna.FAMILY), wrong=table.error_mm > 10, sure=table.confidence > 0.8)
-        rows = pd.concat([table, table.assign(family="all")]).groupby("family", sort=False)
-        shown = pd.DataFrame(
+    def table(self) -> pd.DataFrame:
+        """A row per family, and one for all."""
+        points = pd.DataFrame(self.points, columns=training.POINT_ERRORS)
+        wrong, sure = points.error_mm > WRONG_MM, points.confidence > SURE
+        points = points.assign(family=points.condition.map(rsna.FAMILY), wrong=wrong, sure=sure)
+        rows = pd.concat([points, points.assign(family="all")]).groupby("family", sort=False)
+        return pd.DataFrame(
             {
                 "points": rows.size(), "median mm": rows.error_mm.median(), "largest mm": rows.error_mm.max(),
                 "% within 10 mm": 100 - 100 * rows.wrong.mean(), "% right level": 100 * rows.right_level.mean(),
-                "% sure (0.8)": 100 * rows.sure.mean(),
-                "% wrong of sure": rows.apply(lambda of: 100 * of.wrong[of.sure].mean()),
+                "% sure": 100 * rows.sure.mean(), "% of sure wrong": rows.apply(lambda of: 100 * of.wrong[of.sure].mean()),
             }
-        ).round(1)  # fmt: skip
+        )  # fmt: skip
+
+    def __str__(self) -> str:
         told = f"\nlevels outside the pictures: {len(self.told)}, told {np.mean(self.told):.1%}" if self.told else ""
-        return shown.to_string() + told
+        return self.table().round(1).to_string() + told
 
 
 def true_points(tables: rsna.Tables, study: PreparedStudy) -> np.ndarray:
@@ -118,18 +123,21 @@ def true_points(tables: rsna.Tables, study: PreparedStudy) -> np.ndarray:
     return true
 
 
-def measure(tables: rsna.Tables, run: inference.Run, each=lambda study, answers: None) -> tuple[dict[str, Found], pd.DataFrame]:
-    """What was found in the studies as they are, perturbed and cut off; and the answers to the first. each: called with them."""
-    found, answered = {name: Found() for name in ("as they are", "ten perturbations", "cut off")}, []
+def measure(
+    tables: rsna.Tables, run: inference.Run, each: Callable = lambda study, answers: None, seeds: Iterable[int] = SEEDS
+) -> tuple[dict[str, Found], pd.DataFrame]:
+    """What was found in the studies as they are, perturbed (once per seed) and cut off; and the answers to the first, with which
+    `each` is called."""
+    found, answered = {name: Found() for name in ("as they are", "perturbed", "cut off")}, []
     for study_id in tqdm(tables.studies("train"), desc="studies", unit="study"):
         study = prepare.prepare_study(tables, study_id)
         true = true_points(tables, study)
         answered.append(inference.answer_study(run, study))
         found["as they are"].add(study, answered[-1], true)
         each(study, answered[-1])
-        for seed in SEEDS:
+        for seed in seeds:
             other, zoom = perturbed(study, seed)
-            found["ten perturbations"].add(other, inference.answer_study(run, other), true * zoom)
+            found["perturbed"].add(other, inference.answer_study(run, other), true * zoom)
         for cut in CUTS if np.isfinite(true[:5]).all() else []:
             other = cut_off(study, *cut, true[:5])
             found["cut off"].add(other, inference.answer_study(run, other), true)

@@ -143,12 +143,11 @@ def test_all_views_of_a_series_have_one_look(store, studies, kind):
     assert len(np.unique(shown, axis=0)) == 3
 
 
-def test_readers_take_a_grade_for_its_neighbour_as_often_as_asked():
+def test_labels_have_nothing_to_do_with_the_picture_as_often_as_asked():
     rng, grades = np.random.default_rng(0), np.repeat([-1, 0, 1, 2], 5000)
     read = batches.misread(grades, 0.15, rng)
-    assert np.mean(read[grades >= 0] != grades[grades >= 0]) == pytest.approx(0.15, abs=0.01)
+    assert np.mean(read[grades >= 0] != grades[grades >= 0]) == pytest.approx(0.10, abs=0.01), "one in three is right by luck"
     assert (read[grades == -1] == -1).all()
-    assert np.abs(read - grades).max() == 1
     assert set(read[grades == 1]) == {0, 1, 2}
     assert np.array_equal(batches.misread(grades, 0.0, rng), grades)
 

@@ -7,15 +7,18 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 from utils import metrics, phantom, rsna
 from utils.dicom import read_series
+from utils.evaluation import HUMAN_KAPPA
+from utils.phantom import grades
 from utils.phantom.anatomy import SACRALISED, SIXTH_LUMBAR, make_spine
 from utils.phantom.grades import PREVALENCE, sample_grades, ungraded
 from utils.phantom.sheet import contact_sheet, plane_through, spine_with
 from utils.phantom.signal import SHIFT_HZ, TISSUES, Sequence, acquire, picture
 from utils.phantom.tissue import paint
-from utils.rsna import AXIAL_T2, CANAL, GRADES, LEVELS, SAGITTAL_T1, SAGITTAL_T2, TARGETS
+from utils.rsna import AXIAL_T2, CANAL, FAMILY, GRADES, LEVELS, SAGITTAL_T1, SAGITTAL_T2, TARGETS
 
 T1, T2 = Sequence(550, 12), Sequence(3500, 100)  # no noise, no coil: tissue alone
 LEFT_FORAMEN, RIGHT_FORAMEN = "Left Neural Foraminal Narrowing", "Right Neural Foraminal Narrowing"
@@ -434,3 +437,32 @@ def test_a_sequence_that_strays_does_so_by_its_seed():
     one, same, other = (Sequence(3900, 100, stray=1.0, chance=seed).signal() for seed in (1, 1, 2))
     assert one == same != other
     assert Sequence(3900, 100, chance=7).signal() == Sequence(3900, 100).signal()
+
+
+def two_readers(family: str, patients: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Grades by two readers who see what is left of a structure in a patient, and know how frequent each grade is."""
+    rng, ranges = np.random.default_rng(0), np.array(grades.OPENING["readers"][family])
+    given = []
+    for share in grades.shares("real")[[FAMILY[c] == family for c, _ in TARGETS]]:
+        left = rng.uniform(*ranges[rng.choice(3, patients, p=share)].T)[:, None]
+        likely = share / np.diff(ranges, axis=1)[:, 0] * ((left >= ranges[:, 0]) & (left <= ranges[:, 1]))
+        below = (likely / likely.sum(1, keepdims=True)).cumsum(1)
+        given.append([(rng.random((patients, 1)) > below[:, :2]).sum(1) for _ in range(2)])
+    return tuple(np.concatenate(given, axis=1))
+
+
+@pytest.mark.parametrize("family", ["spinal", "foraminal"])
+def test_readers_of_borderline_patients_agree_as_published(family):
+    kappa = cohen_kappa_score(*two_readers(family), weights="linear")
+    assert kappa == pytest.approx(HUMAN_KAPPA[family], abs=0.02)
+
+
+def test_in_a_textbook_nothing_lies_between_the_grades_and_among_patients_something_does():
+    for kind, apart in (("textbook", True), ("readers", False)):
+        for normal, moderate, severe in grades.OPENING[kind].values():
+            assert (normal[0] > moderate[1] and moderate[0] > severe[1]) == apart
+    rng = np.random.default_rng(1)
+    left = [make_spine(rng, np.ones(25, int), grading="readers").opening for _ in range(20)]
+    drawn = np.array([one["Spinal Canal Stenosis", "L4/L5"] for one in left])
+    assert drawn.min() < 0.42
+    assert drawn.max() > 0.62  # where a textbook's moderate narrowing begins and ends

@@ -261,9 +261,9 @@ class GraderData(Studies):
 
 
 def misread(grades: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """(25,) grades of which so many are taken for their neighbour: a phantom's truth as a reader would have called it."""
+    """(25,) grades of which so many have become any of the three: of another level, say, because a reader counted otherwise."""
     wrong = (rng.random(len(grades)) < share) & (grades >= 0)
-    return np.where(wrong, np.where(grades == 1, rng.choice([0, 2], len(grades)), 1), grades)
+    return np.where(wrong, rng.integers(len(GRADES), size=len(grades)), grades)
 
 
 def grade_table(labels: pd.DataFrame) -> dict[int, np.ndarray]:

@@ -13,6 +13,8 @@ class Preset:
     phantom_test_studies: int = 8
     phantom_seed: int = 0
     phantom_contrast: str = "clinical"  # or "mixed": tissues stray in brightness; helps on pictures unlike the phantom's
+    phantom_grading: str = "textbook"  # or "readers": borderline patients
+    phantom_size: str = "demo"  # or "real": images as fine and as coarse as real ones
     # cross-validation: how many folds there are, and which of them this preset trains
     folds: int = 4
     train_folds: tuple[int, ...] = (0,)
@@ -33,7 +35,7 @@ class Preset:
     # what chance does to both
     looks: str = "scanner"  # as scanners differ; or "any": hardly anything is left of brightness, for learning from drawings
     cut_off: float = 0.0  # how often a sagittal picture ends early, so that the locator learns to say what is not in it
-    misread: float = 0.0  # how often a grade is taken for its neighbour, as readers do; a phantom's truth is never in doubt
+    misread: float = 0.0  # how often a label has nothing to do with the picture (a phantom's always has), so that none is sure
     view_dropout: float = 0.05  # how often a view is hidden in training, and a whole series: it learns to do without
     mixup: float = 0.0  # alpha of the Beta distribution that shares are drawn from; 0: studies are not mixed
     plain_epochs: int = 0  # first so many epochs on a loss without weights, then the rest with them, the encoder at rest
@@ -104,10 +106,12 @@ PRESETS = {
             phantom_studies=256,
             phantom_seed=8,  # nobody in the other presets' phantoms
             phantom_contrast="mixed",
+            phantom_grading="readers",
+            phantom_size="real",
             folds=8,
             looks="any",
             cut_off=0.35,
-            misread=0.15,
+            misread=0.08,
             population="patients",
             locator_width=16,
             locator_epochs=30,

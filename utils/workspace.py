@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils.phantom import make_dataset
+from utils.phantom import SIZES, make_dataset
 from utils.presets import Preset, get_preset
 
 COMPETITION = "rsna-2024-lumbar-spine-degenerative-classification"
@@ -65,8 +65,8 @@ def open_workspace(
         if only_test and not (folder / "sample_submission.csv").is_file():
             folder, studies = folder.with_name(folder.name + "-test"), 0
         if data:
-            drawn = {"test_studies": preset.phantom_test_studies, "contrast": preset.phantom_contrast}
-            make_dataset(folder, studies, preset.phantom_seed, jobs=os.cpu_count() or 1, **drawn)
+            drawn = {"contrast": preset.phantom_contrast, "grading": preset.phantom_grading, "size": SIZES[preset.phantom_size]}
+            make_dataset(folder, studies, preset.phantom_seed, preset.phantom_test_studies, jobs=os.cpu_count() or 1, **drawn)
     elif source == "kaggle":
         folder = download() if data else base / "data" / "kaggle"
     else:
@@ -78,8 +78,12 @@ def open_workspace(
 
 
 def _phantom_name(preset: Preset) -> str:
-    kind = "" if preset.phantom_contrast == "clinical" else f"-{preset.phantom_contrast}"
-    return f"phantom-{preset.phantom_studies}{kind}" + (f"-seed{preset.phantom_seed}" if preset.phantom_seed else "")
+    """What is not as usual is in the name."""
+    usual, words = Preset(""), [f"phantom-{preset.phantom_studies}"]
+    for part in ("contrast", "grading", "size", "seed"):
+        value = getattr(preset, f"phantom_{part}")
+        words += [f"{part}-{value}"] if value != getattr(usual, f"phantom_{part}") else []
+    return "-".join(words)
 
 
 def download() -> Path:

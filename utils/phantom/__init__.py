@@ -23,14 +23,15 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from utils.phantom.anatomy import anatomy_row, make_spine, truth_rows
-from utils.phantom.grades import sample_grades, ungraded
+from utils.phantom.grades import OPENING, sample_grades, ungraded
 from utils.phantom.quirks import IN_IMAGES, IN_POINTS, QUIRKS, Draft, annotate, dealt
 from utils.phantom.scan import CONTRASTS, protocols, scan, strayed, write_scan
 from utils.rsna import GRADE_COLUMNS, row_ids, wide_labels
 
-__all__ = ["CONTRASTS", "QUIRKS", "VERSION", "make_dataset", "study_id_of", "true_labels"]
+__all__ = ["CONTRASTS", "OPENING", "QUIRKS", "SIZES", "VERSION", "make_dataset", "study_id_of", "true_labels"]
 
 VERSION = 5  # raise when the same seed gives other bytes
+SIZES = {"demo": (256, 192), "real": None}  # matrix of the sagittal and of the axial images, px; None: as varied as real ones
 
 
 def make_dataset(
@@ -39,10 +40,11 @@ def make_dataset(
     seed: int = 0,
     test_studies: int = 8,
     prevalence: str = "balanced",
-    size: tuple[int, int] | None = (256, 192),
+    size: tuple[int, int] | None = SIZES["demo"],
     quirks: tuple[str, ...] = (),
     jobs: int = 2,
     contrast: str = "clinical",
+    grading: str = "textbook",
 ) -> Path:
     """Write `studies` training and `test_studies` test studies under root; returns root.
 
@@ -51,6 +53,7 @@ def make_dataset(
     quirks      names out of QUIRKS, dealt one to a study, from the first study on, in each split
     contrast    "clinical"; "mixed": most series' tissues stray in brightness, and what the picture frames strays a little;
                 "random": all stray, in brightness so far that nothing is left, in frame so far that levels lie outside
+    grading     "textbook": grades lie well apart; "readers": borderline patients, who would be graded otherwise by another reader
     The truth goes to root/truth: truth.csv (grade, size in mm, point in mm of every target), anatomy.csv, quirks.csv,
     test.csv (the hidden labels). A second call with the same arguments does nothing, and one after a kill goes on;
     another call into the same folder raises ValueError.
@@ -60,6 +63,7 @@ def make_dataset(
     settings = {"version": VERSION, "studies": studies, "test_studies": test_studies, "seed": seed}
     settings |= {"prevalence": prevalence, "size": size and list(size), "quirks": list(quirks)}
     settings |= {"contrast": contrast} if contrast != "clinical" else {}
+    settings |= {"grading": grading} if grading != "textbook" else {}
     _claim(root, settings)
     if (root / "sample_submission.csv").is_file():  # the last file written
         return root
@@ -67,8 +71,8 @@ def make_dataset(
     work = []
     for k, g in enumerate(grades):
         split, place = ("train", k) if k < studies else ("test", k - studies)
-        look = size, contrast, dealt(quirks, split, place)
-        work.append(delayed(_make_study)(root, study_id_of(seed, k), split, [seed, 2, k], g, *look))
+        how = size, contrast, grading, dealt(quirks, split, place)
+        work.append(delayed(_make_study)(root, study_id_of(seed, k), split, [seed, 2, k], g, *how))
     results = Parallel(jobs, return_as="generator")(work)
     _write_tables(root, list(tqdm(results, total=len(work), desc="phantom studies", unit="study")))
     return root
@@ -90,7 +94,7 @@ def _claim(root: Path, settings: dict) -> None:
 
 
 def _make_study(
-    root: Path, study_id: int, split: str, seed: list[int], grades: np.ndarray, size, contrast: str, quirk: str
+    root: Path, study_id: int, split: str, seed: list[int], grades: np.ndarray, size, contrast: str, grading: str, quirk: str
 ) -> dict:
     """One study: its files (unless they are there) and the rows it gives to the tables."""
     final, temporary = root / f"{split}_images" / str(study_id), root / f".making-{study_id}" / str(study_id)
@@ -99,7 +103,7 @@ def _make_study(
         return json.loads(record.read_text())
     shutil.rmtree(temporary.parent, ignore_errors=True)
     shutil.rmtree(final, ignore_errors=True)
-    draft, done = _draft(study_id, seed, grades, size, contrast, quirk)
+    draft, done = _draft(study_id, seed, grades, size, contrast, grading, quirk)
     for one in draft.scans:
         write_scan(one, temporary / str(one.series_id))
     rows = {"study_id": study_id, "split": split, "truth": truth_rows(study_id, draft.spine, grades)}
@@ -116,10 +120,12 @@ def _make_study(
     return rows
 
 
-def _draft(study_id: int, seed: list[int], grades: np.ndarray, size, contrast: str, quirk: str) -> tuple[Draft, str]:
+def _draft(
+    study_id: int, seed: list[int], grades: np.ndarray, size, contrast: str, grading: str, quirk: str
+) -> tuple[Draft, str]:
     """Patient, scans and points of one study, with its quirk; also what the quirk did."""
     rng, apart = np.random.default_rng(seed), np.random.default_rng([*seed, 1])  # the same patient in every contrast
-    spine = make_spine(rng, grades)
+    spine = make_spine(rng, grades, grading=grading)
     chosen = [strayed(protocol, contrast, apart) for protocol in protocols(rng, size)]
     scans = [scan(rng, spine, p, study_id * 10 + n) for n, p in enumerate(chosen, start=1)]
     draft = Draft(spine, scans, ungraded(rng), [])

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
-from utils.phantom.grades import OPENING
+from utils.phantom.grades import OPENING, SAC_DEPTH
 from utils.rsna import CONDITIONS, FAMILY, GRADES, LEVELS, TARGETS
 
 RECESS_U, FORAMEN_U, FORAMEN_S = 9.0, 17.0, -7.0  # mm: where the recess and the foramen sit beside a disc's centre
@@ -78,7 +78,7 @@ class Spine:
     def left_over(self) -> dict[tuple[str, str], np.ndarray]:
         """(n - 1,) opening at every disc by family and side ("Left", "Right"; both for the canal)."""
         table = {}
-        for family, ranges in OPENING.items():
+        for family, ranges in OPENING["textbook"].items():
             for side in ("Left", "Right"):
                 whole = np.full(len(self.discs), ranges[0][1])
                 of = next(c for c in CONDITIONS if FAMILY[c] == family and (family == "spinal" or c.startswith(side)))
@@ -250,11 +250,13 @@ def make_spine(
     transitional: str | None = None,
     scale: float | None = None,
     lordosis: float | None = None,
+    grading: str = "textbook",
 ) -> Spine:
     """Anatomy (random within normal variation) whose narrowings have the given grades (25,).
 
     transitional  None draws one in a few percent of spines; "", SIXTH_LUMBAR and SACRALISED ask for it
     scale         size of the body, about 0.93; lordosis: curvature, about 1; None draws them
+    grading       how far grades lie apart: a name out of OPENING
     """
     drawn_scale, age, drawn_lordosis = rng.normal(0.93, 0.06), rng.uniform(25, 85), rng.normal(1, 0.2)
     scale, lordosis = scale or drawn_scale, drawn_lordosis if lordosis is None else lordosis
@@ -262,7 +264,7 @@ def make_spine(
     transitional = str(drawn) if transitional is None else transitional
     heights, depths, widths, wedges, gaps, disc_wedges = _segments(transitional)
     n, first = len(heights), len(heights) - 10  # five discs above S1 are graded, and five sacral bodies follow
-    opening = {t: rng.uniform(*OPENING[FAMILY[t[0]]][g]) for t, g in zip(TARGETS, grades)}
+    opening = {t: rng.uniform(*OPENING[grading][FAMILY[t[0]]][g]) for t, g in zip(TARGETS, grades)}
     worn = _wear(rng, n - 1, first, age, np.asarray(grades))
     hydration = np.clip(1.0 - 0.8 * worn - rng.uniform(0, 0.15, n - 1), 0.03, 1)
     heights, gaps = heights * scale * rng.normal(1, 0.03, n), gaps * scale * rng.normal(1, 0.06, n - 1) * (1 - 0.5 * worn)
@@ -287,7 +289,7 @@ def make_spine(
         protrusion=rng.normal(0, 1.5, n - 1),
         facets=worn[:, None] * rng.uniform(0.0, 0.35, (n - 1, 2)),
         osteophytes=worn * rng.uniform(0, 3.5, n - 1),
-        sac_depth=rng.normal(14.2, 1.3),
+        sac_depth=max(9.0, rng.normal(*SAC_DEPTH[grading])),
         sac_width=rng.uniform(9.0, 11.0) * scale,
         conus=discs[first].mean() + rng.uniform(-28, 22),
         skin_mm=rng.uniform(56, 76),

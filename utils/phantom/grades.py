@@ -18,12 +18,22 @@ PREVALENCE = {
     "subarticular": ((0.930, 0.827, 0.671, 0.451, 0.714), (0.056, 0.132, 0.230, 0.316, 0.205)),
 }
 BALANCED = (0.40, 0.30)
-# What is left of the structure, by grade: sac depth (share), foraminal fat (share), recess depth (mm).
+# What is left of the structure, by grade: sac depth (share), foraminal fat (share), recess depth (mm). As textbooks show it,
+# with nothing in between; and as readers call it, so far overlapping that two who know no more than this, among patients, agree
+# with a linear kappa of 0.73 on the canal and 0.58 on the foramen (Lurie 2008).
 OPENING = {
-    "spinal": ((0.76, 1.02), (0.42, 0.62), (0.14, 0.34)),
-    "foraminal": ((0.62, 1.00), (0.18, 0.36), (0.00, 0.06)),
-    "subarticular": ((4.4, 6.4), (2.0, 3.0), (0.4, 1.2)),
+    "textbook": {
+        "spinal": ((0.76, 1.02), (0.42, 0.62), (0.14, 0.34)),
+        "foraminal": ((0.62, 1.00), (0.18, 0.36), (0.00, 0.06)),
+        "subarticular": ((4.4, 6.4), (2.0, 3.0), (0.4, 1.2)),
+    },
+    "readers": {
+        "spinal": ((0.56, 1.04), (0.26, 0.79), (0.08, 0.45)),
+        "foraminal": ((0.36, 1.00), (0.06, 0.66), (0.00, 0.30)),
+        "subarticular": ((2.8, 6.4), (1.0, 4.4), (0.3, 2.2)),
+    },
 }
+SAC_DEPTH = {"textbook": (14.2, 1.3), "readers": (14.2, 2.0)}  # mm, mean and spread: a narrow canal is not yet a narrowed one
 CORRELATION = {"study": 0.25, "level": 0.20, "pair": 0.20, "own": 0.35}  # shares of the latent variance
 # Cells that nobody graded, as (share of studies, conditions, levels): the patterns that make up the real gaps.
 UNGRADED = (

@@ -1,0 +1,112 @@
+"""What each choice behind the released run is worth on pictures unlike all it has learnt from.
+
+python -m benchmarks.transfer [--home out] [--studies 10] [--seeds 2] [--out docs/transfer.csv]
+
+The preset zero_shot in small (96 phantoms, about three minutes a run), once more without one choice after the other. Judged on
+phantoms of another seed whose contrast is "random", more than in any training: a model that has learnt brightness by heart is
+lost there, as it is on patients. What the seeds of one row differ by is what a difference between rows must exceed.
+"""
+
+import argparse
+import os
+import re
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import zero_shot
+from benchmarks.learning import trained
+from utils import augment, inference, phantom, rsna
+from utils.presets import get_preset
+
+HELD_OUT_SEED, SEEDS = 6161, range(3)  # of the phantoms; of how they are perturbed
+SMALL = {"phantom_studies": 96, "phantom_test_studies": 0, "folds": 8, "locator_epochs": 12, "grader_epochs": 8, "slices": 3}
+
+
+@dataclass
+class Variant:
+    """One choice undone: settings and functions in training (a run of its own), or functions and parts of the run in use."""
+
+    settings: dict = field(default_factory=dict)
+    training: dict = field(default_factory=dict)
+    use: dict = field(default_factory=dict)
+    run: dict = field(default_factory=dict)
+
+
+def not_moved(rng, shift, mirror, zoom, turn):
+    return augment.draw_move(rng, np.zeros(2), mirror, 0.0, 0.0)
+
+
+def best_peaks(peaks, absent, cell_mm):
+    return [best[0] for best in peaks]
+
+
+VARIANTS = {
+    "all of it": Variant(),
+    "phantoms of clinical contrast and frame only": Variant({"phantom_contrast": "clinical"}),
+    "looks as scanners differ, not any": Variant({"looks": "scanner"}),
+    "both: brightness as in the clinic": Variant({"phantom_contrast": "clinical", "looks": "scanner"}),
+    "nothing shifted, zoomed, turned": Variant(training={"utils.batches.draw_move": not_moved}),
+    "no pictures that end early": Variant({"cut_off": 0.0}),
+    "grades never misread": Variant({"misread": 0.0}),
+    "one glance instead of five": Variant(use={"utils.locate.glances": lambda step: augment.glances(step)[:1],
+                                               "utils.inference.glances": lambda step: augment.glances(step)[:1]}),
+    "each level's best peak, no chain": Variant(use={"utils.locate.in_level_order": best_peaks}),
+    "grades as frequent as in training": Variant(run={"learned": None}),
+}  # fmt: skip
+
+
+@contextmanager
+def instead(functions: dict):
+    with ExitStack() as stack:
+        for name, function in functions.items():
+            stack.enter_context(patch(name, function))
+        yield
+
+
+def run_of(variant: Variant, name: str, seed: int, home: Path) -> inference.Run:
+    """Trained if it is not there yet; what is only undone in use needs no run of its own."""
+    own = bool(variant.settings or variant.training)
+    named = "-".join(["transfer", *(re.findall(r"\w+", name) if own else ["all"]), str(seed)])
+    with instead(variant.training):
+        folder = trained(home, replace(get_preset("zero_shot"), **SMALL | variant.settings, name=named, seed=seed))
+    return replace(inference.load_run(folder), **variant.run)
+
+
+def figures(variant: Variant, run: inference.Run, tables: rsna.Tables) -> dict[str, float]:
+    with instead(variant.use):
+        found, answered = zero_shot.measure(tables, run, seeds=SEEDS)
+    plain, moved = (found[name].table().loc["all"] for name in ("as they are", "perturbed"))
+    return {
+        "median mm": plain["median mm"],
+        "% within 10 mm": plain["% within 10 mm"],
+        "% within, perturbed": moved["% within 10 mm"],
+        "% of sure wrong": moved["% of sure wrong"],
+        "% absent told": 100 * np.mean([told for one in found.values() for told in one.told]),
+        "score": zero_shot.losses(tables, answered).loc["the run", "total"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.transfer", description=__doc__.splitlines()[0])
+    parser.add_argument("--home", type=Path, default=Path("out")), parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--studies", type=int, default=10)
+    parser.add_argument("--out", type=Path, default=Path("docs/transfer.csv"))
+    a = parser.parse_args()
+    root = a.home / "data" / f"transfer-{a.studies}"
+    phantom.make_dataset(root, a.studies, HELD_OUT_SEED, 0, "real", None, contrast="random", jobs=os.cpu_count())
+    tables, rows = rsna.load_tables(root), {}
+    for name, variant in VARIANTS.items():
+        for seed in range(a.seeds):
+            rows[name, seed] = figures(variant, run_of(variant, name, seed, a.home), tables)
+        table = pd.DataFrame(rows).T.rename_axis(["choice", "seed"]).round(3)
+        table.to_csv(a.out)
+        print(table.to_string(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
