@@ -33,11 +33,11 @@ Two small networks (locator and grader, {parameters:.1f} million weights, {megab
 
 | | |
 |---|---|
-| data | `utils.phantom --studies {studies} --seed {seed} --contrast {contrast} --grading {grading} --size {size}` (version {version}) |
+| data | `utils.phantom --studies {studies} --seed {seed} --contrast {contrast} --grading {grading} --size {size}` |
 | preset | `zero_shot` (all its settings: run.json) |
 | made by | `python -m benchmarks.release`, {made} |
 | time | {minutes:.0f} minutes of training on {machine} |
-| torch | {torch} |
+| versions | phantom {version}, torch {torch} |
 | licence | that of the project; no real image was used |
 
 The answers are meant for patients: grades are expected as frequent as among the 1,975 studies of the competition (prior.csv),

@@ -92,13 +92,18 @@ def test_a_frame_cuts_off_what_is_outside_and_says_so():
     assert augment.inside(at, frame, 10)[:, 0].tolist() == [[True, True, True, False], [True, False, False, False]]
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_drawn_frame_ends_on_one_side_and_keeps_the_middle(seed):
-    frame = augment.draw_frame(np.random.default_rng(seed), 100)
-    ends = np.abs(frame) < 1e5
-    assert ends.sum() == 1
-    assert 2 <= abs(frame[ends][0]) <= 45
-    assert (np.sign(frame) == (-1, -1, 1, 1)).all()
+@pytest.mark.parametrize("seed", range(6))
+def test_a_picture_that_ends_early_has_its_middle_elsewhere(seed):
+    """Of 90 px about (3, -2) some are lost on one side; those that are left lie about the middle, but for the shift given."""
+    given = np.array([3.0, -2.0])
+    frame, shift = augment.draw_frame(np.random.default_rng(seed), 100, given)
+    (side,) = np.flatnonzero(np.abs(frame) < 1e5)
+    axis, outwards = side % 2, -1 if side < 2 else 1
+    edges = sorted([frame[side], -outwards * 45 - shift[axis]])  # the end, and the other edge, in the moved window
+    lost = 90 - (edges[1] - edges[0])
+    assert 12 <= lost <= 48.01
+    assert np.mean(edges) == pytest.approx(-given[axis], abs=1e-3)
+    assert shift[1 - axis] == given[1 - axis]
 
 
 def test_what_is_moved_and_moved_back_is_where_it_was():

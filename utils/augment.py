@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SIGMA_MM = 3.0  # of a heat map's Gaussian
+PICTURE = 0.45  # from a sagittal picture's middle to its edge, as a share of the locator's window
 WHOLE = (-1e6, -1e6, 1e6, 1e6)  # the frame that cuts nothing off: left, top, right, bottom, px from the window's middle
 
 
@@ -33,11 +34,14 @@ def stay() -> np.ndarray:
     return np.eye(2, 3, dtype=np.float32)
 
 
-def draw_frame(rng: np.random.Generator, px: int) -> np.ndarray:
-    """(4,) float32: a picture that ends early on one side, above or below more often than in front or behind."""
-    frame, side = list(WHOLE), int(rng.choice(4, p=(0.1, 0.4, 0.1, 0.4)))
-    frame[side] = (-1 if side < 2 else 1) * rng.uniform(0.02, 0.45) * px
-    return np.array(frame, np.float32)
+def draw_frame(rng: np.random.Generator, px: int, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A picture that ends early on one side, above or below more often than in front or behind: its frame (4,) float32, and the
+    shift (2,) px that was given, changed by as much as the middle of what is left lies aside."""
+    frame, side = np.array(WHOLE, np.float32), int(rng.choice(4, p=(0.08, 0.42, 0.08, 0.42)))
+    outwards, lost = -1 if side < 2 else 1, rng.uniform(0.12, 0.48) * px
+    shift = shift - outwards * lost / 2 * np.eye(2)[side % 2]
+    frame[side] = outwards * (PICTURE * px - lost) - shift[side % 2]
+    return frame, shift
 
 
 def glances(step: float) -> Tensor:

@@ -152,7 +152,7 @@ class LocatorData(Studies):
         order = list(CANAL_ON)[:: -1 if self.chance and rng.random() < 0.3 else 1]  # also T1, to stand in where T2 is missing
         canal = next((name for name in order if np.isfinite(cut[f"{name}_at"]).any()), order[0])
         cut = cut | {f"canal_{part}": cut[f"{canal}_{part}"] for part in ("x", "at")}
-        found = self._drawn("canal", cut, [0], p.locator_slices, rng.uniform(-30, 30, (1, 2)) / p.locator_mm * p.locator_px, rng)
+        found = self._drawn("canal", cut, [0], p.locator_slices, rng.uniform(-40, 40, (1, 2)) / p.locator_mm * p.locator_px, rng)
         for kind in ("foramen", "recess"):
             count = len(cut[f"{kind}_x"])
             searches = rng.permutation(count)[: -(-count // 2)] if self.chance else np.arange(count)
@@ -166,10 +166,10 @@ class LocatorData(Studies):
         x, at = x[rows, chosen], at[rows, chosen]
         mirrored = (rng.random(len(x)) < 0.5) & (kind == "recess") & self.chance
         at = np.where(mirrored[:, None, None, None], at[:, :, ::-1], at)  # in a mirror the left point is the right one
-        moves = [draw_move(rng, *drawn, 0.08, 5.0) if self.chance else stay() for drawn in zip(shifts, mirrored)]
         frames = np.tile(np.float32(WHOLE), (len(x), 1))
         if self.chance and kind == "canal" and rng.random() < self.preset.cut_off:
-            frames[:] = draw_frame(rng, self.preset.locator_px)
+            frames[0], shifts[0] = draw_frame(rng, self.preset.locator_px, shifts[0])
+        moves = [draw_move(rng, *drawn, 0.08, 5.0) if self.chance else stay() for drawn in zip(shifts, mirrored)]
         drawn = {"x": x, "at": at, "move": np.stack(moves), "frame": frames, "look": np.stack([self.look(rng) for _ in x])}
         return {f"{kind}_{part}": values for part, values in drawn.items()}
 
