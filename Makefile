@@ -1,6 +1,7 @@
 # make run      the four notebooks on the phantom, results in out/
 # make test     lint, spelling, all tests
 # make classic  the viewer in the classic Notebook, with the versions that Colab has
+# make colab    unit tests and notebooks 1 and 4 on Colab's Python and packages (5 GB; needs Python 3.13)
 # make lab      JupyterLab on the notebooks
 PYTHON ?= python3
 PRESET ?= demo
@@ -12,9 +13,9 @@ export LUMBAR_HOME := $(abspath $(OUT))
 # Let torch's threads sleep while they wait: two programs spinning on two cores make each other five times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run test classic lab clean help
+.PHONY: run test classic colab lab clean help
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 run: $(NOTEBOOKS:%=$(OUT)/%.html)
 	@echo
@@ -52,6 +53,24 @@ classic: .venv-classic/.ready
 .venv-classic/.ready: requirements-classic.txt
 	$(PYTHON) -m venv .venv-classic
 	.venv-classic/bin/python -m pip install -q -r requirements-classic.txt
+	@touch $@
+
+# A third environment, large because it has Colab's own torch: see requirements-colab.txt. What the first cell of a notebook
+# installs there must add to it and replace nothing.
+COLAB := .venv-colab
+colab: $(COLAB)/.ready
+	$(COLAB)/bin/pytest --ignore tests/test_viewer_notebook.py --ignore tests/test_notebooks.py
+	@for name in 01_eda 04_infer; do echo "== $$name"; \
+	  LUMBAR_HOME=$(abspath $(OUT))/colab $(COLAB)/bin/papermill $$name.ipynb $(OUT)/colab-$$name.ipynb --log-level ERROR || exit 1; done
+
+$(COLAB)/.ready: requirements.txt requirements-colab.txt
+	python3.13 -m venv $(COLAB)
+	$(COLAB)/bin/python -m pip install -q -r requirements-colab.txt
+	$(COLAB)/bin/pip freeze >$(COLAB)/before.txt
+	$(COLAB)/bin/python -m pip install -q -r requirements.txt
+	$(COLAB)/bin/pip freeze >$(COLAB)/after.txt
+	@! grep -vxFf $(COLAB)/after.txt $(COLAB)/before.txt || { echo "replaced by requirements.txt: see above"; exit 1; }
+	$(COLAB)/bin/python -m pip install -q pytest hypothesis papermill playwright
 	@touch $@
 
 lab: $(BIN)/.ready

@@ -88,12 +88,13 @@ class Found:
     points: list[tuple] = field(default_factory=list)
     told: list[bool] = field(default_factory=list)
 
-    def add(self, study: PreparedStudy, answers: pd.DataFrame, true: np.ndarray) -> None:
+    def add(self, study: PreparedStudy, points: np.ndarray, sure: np.ndarray, true: np.ndarray) -> None:
+        """Found points (25, 3) mm with their confidences (25,), and the true ones."""
         margin = np.array([margin_mm(study, canal) for canal in true[:5]])
-        self.told += answers.x_mm[:5][margin < 0].isna().tolist()
+        self.told += np.isnan(points[:5, 0])[margin < 0].tolist()
         inside = (margin >= EDGE_MM)[TARGET_LEVEL]
         true = np.where(inside[:, None], true, np.nan)
-        self.points += training.point_errors(study, answers[POINT].to_numpy(float), answers.confidence.to_numpy(), true)
+        self.points += training.point_errors(study, points, sure, true)
 
     def table(self) -> pd.DataFrame:
         """A row per family, and one for all."""
@@ -133,14 +134,14 @@ def measure(
         study = prepare.prepare_study(tables, study_id)
         true = true_points(tables, study)
         answered.append(inference.answer_study(run, study))
-        found["as they are"].add(study, answered[-1], true)
+        found["as they are"].add(study, answered[-1][POINT].to_numpy(float), answered[-1].confidence.to_numpy(), true)
         each(study, answered[-1])
         for seed in seeds:
             other, zoom = perturbed(study, seed)
-            found["perturbed"].add(other, inference.answer_study(run, other), true * zoom)
+            found["perturbed"].add(other, *inference.locate_study(run, other), true * zoom)
         for cut in CUTS if np.isfinite(true[:5]).all() else []:
             other = cut_off(study, *cut, true[:5])
-            found["cut off"].add(other, inference.answer_study(run, other), true)
+            found["cut off"].add(other, *inference.locate_study(run, other), true)
     return found, pd.concat(answered)
 
 

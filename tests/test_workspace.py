@@ -1,11 +1,13 @@
 """Where things live, and what a learner is told when the data cannot be had."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
-import kagglehub
 import pytest
 
-from utils import rsna, workspace
+from utils import kaggle, rsna, workspace
 from utils.presets import get_preset
 
 
@@ -27,33 +29,100 @@ def test_a_folder_of_ones_own(monkeypatch, tmp_path):
 
 
 def test_a_folder_that_is_not_there_names_the_choices(tmp_path):
-    with pytest.raises(FileNotFoundError, match="Use 'phantom', 'kaggle', or the folder with train"):
+    with pytest.raises(FileNotFoundError, match=r"no such folder\. Use one of phantom, sample, kaggle, or the folder with train"):
         workspace.open_workspace(str(tmp_path / "none"))
 
 
-def test_without_access_the_next_steps_are_told(monkeypatch):
-    def refused(_):
-        raise PermissionError("403")
-
-    monkeypatch.setattr(kagglehub, "competition_download", refused)
-    with pytest.raises(RuntimeError, match="Accept the rules at https:") as caught:
-        workspace.open_workspace("kaggle")
-    assert "KAGGLE_API_TOKEN" in str(caught.value)
-    assert "SOURCE = 'phantom' runs every cell" in str(caught.value)
+def test_real_data_have_folders_of_their_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    for source in ("sample", "kaggle"):
+        work = workspace.open_workspace(source, "demo", data=False)
+        assert work.prepared == tmp_path / "prepared" / source
+        assert work.run == tmp_path / "runs" / f"{source}-demo"
 
 
-@pytest.mark.parametrize(("variable", "name"), [("KAGGLE_KERNEL_RUN_TYPE", "kaggle"), ("COLAB_RELEASE_TAG", "colab")])
-def test_the_place_is_known(monkeypatch, variable, name):
-    monkeypatch.delenv("LUMBAR_HOME", raising=False)
-    monkeypatch.setenv(variable, "x")
-    assert workspace.place() == name
-    assert workspace.home().parts[1] in ("kaggle", "content")
+def test_the_sample_is_fetched_into_the_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    monkeypatch.setattr(kaggle, "download_sample", lambda root, studies: (root.mkdir(parents=True), root)[1])
+    assert workspace.open_workspace("sample").data == tmp_path / "data" / "sample"
 
 
-def test_the_report_names_versions_and_the_missing_gpu():
-    table = workspace.report().value
-    assert table["torch"]
-    assert "GPU" in table.index
+def test_a_workspace_says_where_things_live_and_what_is_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    (tmp_path / "data" / "sample").mkdir(parents=True)
+    assert str(workspace.open_workspace("sample", "demo", data=False)).splitlines() == [
+        f"data      {tmp_path}/data/sample  (there)",
+        f"prepared  {tmp_path}/prepared/sample  (not there yet)",
+        f"run       {tmp_path}/runs/sample-demo  (not there yet)",
+    ]
+
+
+# --- three homes -----------------------------------------------------------------------------------------------------
+
+
+HOMES = {"laptop": ("", Path("out").resolve()), "colab": ("COLAB_RELEASE_TAG", Path("/content/lumbar"))}
+HOMES["kaggle"] = ("KAGGLE_KERNEL_RUN_TYPE", Path("/kaggle/working"))
+
+
+@pytest.fixture(params=HOMES)
+def at(request, monkeypatch):
+    """The name of a home, and this process made to believe that it is there."""
+    for name in ("LUMBAR_HOME", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    if HOMES[request.param][0]:
+        monkeypatch.setenv(HOMES[request.param][0], "x")
+    return request.param
+
+
+def test_the_place_is_known_and_its_home(at):
+    assert workspace.place() == at
+    assert workspace.home() == HOMES[at][1]
+
+
+def test_the_home_may_be_chosen(at, monkeypatch, tmp_path):
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    assert workspace.home() == tmp_path
+
+
+def test_the_report_names_the_machine_and_the_menu_where_a_gpu_is_to_be_had(at, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    told = workspace.report().value
+    assert told["place"] == at
+    assert told["GPU"] == "none: PRESET = 'demo' and 'cpu_long' are for that. For a GPU: " + {
+        "colab": "Runtime ▸ Change runtime type ▸ T4, L4 or A100",
+        "kaggle": "Settings ▸ Accelerator ▸ GPU T4 x2 or P100",
+        "laptop": "a machine with an NVIDIA GPU, or Colab",
+    }[at]  # fmt: skip
+    assert {"memory", "free disk", "this project", "Python", "torch", "ipywidgets"} <= set(told.index)
+
+
+@pytest.mark.parametrize(("native", "word"), [(True, "bf16"), (False, "fp16")])
+def test_the_report_says_what_a_gpu_trains_in(monkeypatch, native, word):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(name="Tesla T4", total_memory=15.8e9))
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: native or including_emulation)
+    monkeypatch.setattr("torch.version.cuda", "12.8")
+    assert workspace.report().value["GPU"] == f"Tesla T4, 16 GB, CUDA 12.8, trains in {word}"
+
+
+def test_drive_is_mounted_only_when_asked(monkeypatch, tmp_path):
+    mounted = []
+    module = ModuleType("google.colab")
+    module.drive = SimpleNamespace(mount=mounted.append)
+    monkeypatch.setitem(sys.modules, "google", ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "google.colab", module)
+    assert workspace.place() == "colab"
+    assert workspace.copies("") is None
+    assert workspace.copies(str(tmp_path)) == tmp_path
+    assert not mounted
+    assert workspace.copies("drive") == Path("/content/drive/MyDrive/lumbar")
+    assert mounted == ["/content/drive"]
+
+
+def test_drive_is_for_colab(monkeypatch):
+    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
+    with pytest.raises(RuntimeError, match=r"^COPIES = 'drive' is for Colab; name a folder here, or leave it empty$"):
+        workspace.copies("drive")
 
 
 def test_for_grading_alone_only_the_test_studies_are_drawn(tmp_path, monkeypatch):

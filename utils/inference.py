@@ -142,11 +142,23 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     return e / e.sum(-1, keepdims=True)
 
 
+def locate_study(run: Run, study: PreparedStudy) -> tuple[np.ndarray, np.ndarray]:
+    """Points (25, 3) mm and confidences (25,), each from the surest fold: between two that differ by a level lies a place that
+    neither has looked at."""
+    return _surest([locate(locator, study, run.preset) for locator, _ in run.folds])
+
+
+def _surest(located: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    points, sure = map(np.array, zip(*located))
+    best = sure.argmax(0), np.arange(len(TARGETS))
+    return points[best], sure[best]
+
+
 def answer_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
     """25 rows: row_id, the three probabilities, the point in mm, its series and instance, confidence, note.
 
     Probabilities are the mean of the folds that saw the level; where none did, they are the weighted prior. The point is that
-    of the surest fold: between two that differ by a level lies a place that neither has looked at.
+    of the surest fold.
     """
     located = [locate(locator, study, run.preset) for locator, _ in run.folds]
     graded = [grade(grader, study, found, run.preset) for (_, grader), (found, _) in zip(run.folds, located)]
@@ -155,15 +167,13 @@ def answer_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
     seen = weight.any(0)[:, 0]
     mean = np.where(seen[:, None], (weight * p).sum(0) / weight.sum(0).clip(1), run.prior.loc[list(TARGETS), list(GRADE_COLUMNS)])
     mean /= mean.sum(1, keepdims=True)
-    sure = np.array([p for _, p in located])
-    surest = sure.argmax(0), np.arange(25)
-    points = np.array([found for found, _ in located])[surest]
+    points, sure = _surest(located)
     absent = np.isnan(points[TARGET_LEVEL, 0])  # the level's canal point
     notes = [_note(study, condition, *of) for (condition, _), *of in zip(TARGETS, seen, absent)]
     if (np.diff(points[:5, 2]) > 0).any():
         notes = [note or "doubtful: the levels were not found in order" for note in notes]
     where = [_where(study, *of) for of in zip(TARGETS, points)]
-    return _answer_table(run, study.study_id, mean, points, sure[surest], where, notes)
+    return _answer_table(run, study.study_id, mean, points, sure, where, notes)
 
 
 def _note(study: PreparedStudy, condition: str, seen: bool, absent: bool) -> str:

@@ -117,7 +117,7 @@ PRESETS = {
             locator_epochs=40,
             slices=5,
             features=128,
-            grader_epochs=25,
+            grader_epochs=50,
         ),
         Preset("t4", **_GPU | {"backbone": "efficientnet_v2_s", "batch": 2}),
         Preset("l4", **_GPU | {"backbone": "convnext_small", "batch": 2, "accumulate": 2}),

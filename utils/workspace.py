@@ -1,4 +1,4 @@
-"""Where am I (Colab, Kaggle, laptop), where do data and runs live, and how do they get there?"""
+"""Where am I (Colab, Kaggle, laptop), where do data and runs live, and what machine is this?"""
 
 from __future__ import annotations
 
@@ -6,25 +6,36 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import psutil
 
+from utils import kaggle
 from utils.phantom import SIZES, make_dataset
 from utils.presets import Preset, get_preset
 
-COMPETITION = "rsna-2024-lumbar-spine-degenerative-classification"
-RULES = f"https://www.kaggle.com/competitions/{COMPETITION}/rules"
-RELEASED = Path(__file__).parent.parent / "released"  # the run that ships with the project; see its CARD.md
+PROJECT = Path(__file__).parent.parent
+RELEASED = PROJECT / "released"  # the run that ships with the project; see its CARD.md
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pydicom", "ipywidgets", "anywidget", "accelerate")
+SAMPLE = 3  # studies of the sample of real data
+MOUNT = Path("/content/drive")
+SOURCES = ("phantom", "sample", "kaggle")
+MORE = {  # where a GPU is to be had
+    "colab": "Runtime ▸ Change runtime type ▸ T4, L4 or A100",
+    "kaggle": "Settings ▸ Accelerator ▸ GPU T4 x2 or P100",
+    "laptop": "a machine with an NVIDIA GPU, or Colab",
+}
 
 
 def place() -> str:
     """'kaggle', 'colab' or 'laptop'."""
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
         return "kaggle"
-    return "colab" if "COLAB_RELEASE_TAG" in os.environ else "laptop"
+    return "colab" if "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules else "laptop"
 
 
 def home() -> Path:
@@ -44,6 +55,11 @@ class Workspace:
     run: Path
     home: Path
 
+    def __str__(self) -> str:
+        there = {True: "there", False: "not there yet"}
+        rows = [(name, getattr(self, name)) for name in ("data", "prepared", "run")]
+        return "\n".join(f"{name:9} {path}  ({there[path.exists()]})" for name, path in rows)
+
     @property
     def phantom_run(self) -> Path:
         """The run of the same preset trained on the phantom: what 04 uses when there is none on this source."""
@@ -53,10 +69,11 @@ class Workspace:
 def open_workspace(
     source: str = "phantom", preset: str | Preset = "demo", data: bool = True, only_test: bool = False
 ) -> Workspace:
-    """The folders for a source: "phantom", "kaggle", or the path of a folder in the competition's layout.
+    """The folders for a source: "phantom", "sample", "kaggle", or the path of a folder in the competition's layout.
 
-    With data=True the data are made ready first: the phantom is drawn, the competition's files are fetched (36 GB; an
-    account that has accepted the rules is needed). Raises FileNotFoundError for a folder that is not there.
+    With data=True the data are made ready first: the phantom is drawn; the tables and a few studies ("sample") or all of the
+    competition (36 GB) are fetched from Kaggle, which needs an account that has accepted the rules. Raises FileNotFoundError
+    for a folder that is not there, and kaggle.KaggleError with what to do.
     only_test: of a phantom that is not there yet draw the test studies alone, which is all that grading needs.
     """
     preset, base = get_preset(preset), home()
@@ -68,12 +85,16 @@ def open_workspace(
             drawn = {"contrast": preset.phantom_contrast, "grading": preset.phantom_grading, "size": SIZES[preset.phantom_size]}
             make_dataset(folder, studies, preset.phantom_seed, preset.phantom_test_studies, jobs=os.cpu_count() or 1, **drawn)
     elif source == "kaggle":
-        folder = download() if data else base / "data" / "kaggle"
+        folder = kaggle.download_all() if data else base / "data" / "kaggle"
+    elif source == "sample":
+        folder = kaggle.download_sample(base / "data" / "sample", SAMPLE) if data else base / "data" / "sample"
     else:
         folder = Path(source).expanduser().resolve()
         if not folder.is_dir():
-            raise FileNotFoundError(f"SOURCE = {source!r}: no such folder. Use 'phantom', 'kaggle', or the folder with train.csv")
-    name = "kaggle" if source == "kaggle" else folder.name
+            raise FileNotFoundError(
+                f"SOURCE = {source!r}: no such folder. Use one of {', '.join(SOURCES)}, or the folder with train.csv"
+            )
+    name = source if source in ("kaggle", "sample") else folder.name
     return Workspace(source, preset, folder, base / "prepared" / name, base / "runs" / f"{name}-{preset.name}", base)
 
 
@@ -86,34 +107,36 @@ def _phantom_name(preset: Preset) -> str:
     return "-".join(words)
 
 
-def download() -> Path:
-    """The competition's folder: attached on Kaggle, else fetched by kagglehub and cached. Raises RuntimeError with what to do."""
-    attached = Path("/kaggle/input") / COMPETITION
-    if attached.is_dir():
-        return attached
-    import kagglehub
+def copies(to: str) -> Path | None:
+    """The second place for a run: "" none, "drive" your Google Drive, which is mounted now (Colab asks whether it may), or a
+    folder. Only checkpoints and tables go there; nothing is read from it while training. Raises RuntimeError off Colab."""
+    if to != "drive":
+        return Path(to).expanduser() if to else None
+    if place() != "colab":
+        raise RuntimeError("COPIES = 'drive' is for Colab; name a folder here, or leave it empty")
+    from google.colab import drive
 
-    free = shutil.disk_usage(Path.home()).free / 1e9
-    if free < 75:
-        print(f"Only {free:.0f} GB are free here; the archive (36 GB) and its contents need about 75 GB for a while.")
-    try:
-        return Path(kagglehub.competition_download(COMPETITION))
-    except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        raise RuntimeError(
-            f"The competition's files cannot be fetched ({reason}). 1. Accept the rules at {RULES}. 2. Make an API token at "
-            "https://www.kaggle.com/settings and put it in the environment (or Colab secret) KAGGLE_API_TOKEN. "
-            "Until then SOURCE = 'phantom' runs every cell."
-        ) from error
+    drive.mount(str(MOUNT))
+    return MOUNT / "MyDrive" / "lumbar"
 
 
-def report() -> pd.DataFrame:
-    """Versions and machine, one row each, to put at the top of a notebook."""
-    rows = {"place": place(), "folder": str(home()), "Python": platform.python_version()}
+def report(work: Workspace | None = None) -> pd.DataFrame:
+    """Machine, versions and, of a workspace, where things live: one row each, to put at the top of a notebook."""
+    rows = {"place": place(), "GPU": _gpu(), "CPU cores": str(os.cpu_count())}
+    rows |= {"memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB", "free disk": f"{_free(home()) / 1e9:.0f} GB"}
+    rows |= {"this project": _project_version(), "Python": platform.python_version()}
     rows |= {name: _version(name) for name in PACKAGES}
-    rows["CPU cores"], rows["free disk"] = str(os.cpu_count()), f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB"
-    rows["GPU"] = _gpu()
+    if work:
+        rows |= {"data": str(work.data), "prepared": str(work.prepared), "run": str(work.run)}
     return pd.DataFrame(rows.items(), columns=["what", "value"]).set_index("what")
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.is_dir())).free
+
+
+def _project_version() -> str:
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def _version(package: str) -> str:
@@ -129,7 +152,7 @@ def _gpu() -> str:
     except ImportError:
         return "not asked: torch is not installed; notebooks 3 and 4 need it"
     if not torch.cuda.is_available():
-        return "none; on Colab: Runtime ▸ Change runtime type"
+        return f"none: PRESET = 'demo' and 'cpu_long' are for that. For a GPU: {MORE[place()]}"
     gpu = torch.cuda.get_device_properties(0)
     native = torch.cuda.is_bf16_supported(including_emulation=False)
-    return f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, trains in {'bf16' if native else 'fp16'}"
+    return f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, CUDA {torch.version.cuda}, trains in {'bf16' if native else 'fp16'}"
