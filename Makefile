@@ -64,7 +64,7 @@ colab: $(COLAB)/.ready
 	  LUMBAR_HOME=$(abspath $(OUT))/colab $(COLAB)/bin/papermill $$name.ipynb $(OUT)/colab-$$name.ipynb --log-level ERROR || exit 1; done
 
 $(COLAB)/.ready: requirements.txt requirements-colab.txt
-	python3.13 -m venv $(COLAB)
+	python3.13 -m venv --clear $(COLAB)
 	$(COLAB)/bin/python -m pip install -q -r requirements-colab.txt
 	$(COLAB)/bin/pip freeze >$(COLAB)/before.txt
 	$(COLAB)/bin/python -m pip install -q -r requirements.txt

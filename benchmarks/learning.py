@@ -40,12 +40,15 @@ def trained(home: Path, preset: Preset) -> Path:
     work = workspace.open_workspace("phantom", preset)
     store, run = work.prepared, work.run
     prepare.prepare(work.data, store, folds=preset.folds)
-    if not (run / "run.json").is_file():
-        start = time.perf_counter()
-        training.fit(store, run, preset)
-        print(f"trained in {(time.perf_counter() - start) / 60:.1f} minutes")
+    training.fit(store, run, preset)  # nothing is trained twice, and a run of other settings is refused
+    print(f"trained in {minutes(run):.1f} minutes")
     print(f"out of fold ({len(pd.read_csv(run / 'oof.csv')) // 25} studies)  {training.oof_score(store, run)}")
     return run
+
+
+def minutes(run: Path) -> float:
+    """Of training, however often it was interrupted."""
+    return sum(pd.read_csv(path).seconds.sum() for path in run.glob("fold*/*/history.csv")) / 60
 
 
 # --- where is it? ----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks import zero_shot
-from benchmarks.learning import trained
+from benchmarks.learning import minutes, trained
 from utils import inference, phantom, rsna, workspace
 from utils.phantom import SIZES
 from utils.presets import get_preset
@@ -61,10 +61,10 @@ moved by up to 30 mm, with another gamma. "Cut off": its sagittal pictures end b
 
 
 def make(home: Path, to: Path) -> float:
-    """Draw, prepare, train, keep; minutes of training, however often it was interrupted."""
+    """Draw, prepare, train, keep; minutes of training."""
     run = trained(home, get_preset("zero_shot"))
     keep(run, to)
-    return sum(pd.read_csv(path).seconds.sum() for path in run.glob("fold*/*/history.csv")) / 60
+    return minutes(run)
 
 
 def keep(run: Path, to: Path) -> None:
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=workspace.RELEASED)
     parser.add_argument("--real", type=Path, help="a folder in the competition's layout, to be reported once")
     a = parser.parse_args()
-    minutes = make(a.home, a.to)
+    spent = make(a.home, a.to)
     run, texts = inference.load_run(a.to), []
     for contrast, (seed, grading) in HELD_OUT.items():
         root = a.home / "data" / f"held-out-{contrast}-{STUDIES}"
@@ -118,7 +118,7 @@ def main() -> None:
         wrong=zero_shot.WRONG_MM,
         sure=zero_shot.SURE,
         version=phantom.VERSION,
-        minutes=minutes,
+        minutes=spent,
         machine=machine(),
         torch=torch.__version__,
         made=pd.Timestamp.now().date(),

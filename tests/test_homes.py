@@ -61,8 +61,9 @@ def test_on_colab_the_project_is_fetched_and_entered_once(tmp_path):
     assert "colab" in told
 
 
-def test_on_kaggle_nothing_is_fetched(tmp_path):
-    project = tmp_path / "input" / "lumbar-spine-notebooks"
+@pytest.mark.parametrize("folder", ["lumbar-spine-notebooks", "my-files/lumbar-spine-notebooks"])
+def test_on_kaggle_nothing_is_fetched(tmp_path, folder):
+    project = tmp_path / "input" / folder
     project.mkdir(parents=True)
     for name in ("utils", "pyproject.toml"):
         (project / name).symlink_to(ROOT / name)

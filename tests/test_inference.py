@@ -1,6 +1,7 @@
 """From a study to answers: always 25 rows, always valid, and what could not be seen is said."""
 
 import itertools
+import json
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 from mirror import mirrored
 from safetensors.torch import load_file, save_file
 
-from utils import inference, metrics, phantom, prepare, rsna, training, views
+from utils import inference, metrics, prepare, rsna, training, views, workspace
 from utils.geometry import Series
 from utils.presets import Preset
 from utils.rsna import GRADE_COLUMNS
@@ -30,6 +31,12 @@ def run(store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     training.fit(store, folder, TINY)
     return inference.load_run(folder)
+
+
+@pytest.fixture(scope="module")
+def released():
+    """A run that finds its way, as one of an epoch does not."""
+    return inference.load_run(workspace.RELEASED)
 
 
 def test_a_prediction_has_the_rows_of_the_sample_submission_in_its_order(phantom_root, tables, run):
@@ -99,13 +106,10 @@ def test_slices_numbered_the_other_way_round_do_not_change_the_answers(spoiled, 
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.5, 0.8])
-def test_another_split_of_the_axial_slices_into_series_does_not_change_the_answers(spoiled, run, cut, monkeypatch):
+def test_another_split_of_the_axial_slices_into_series_does_not_change_the_answers(spoiled, released, cut):
     root, tables = spoiled
     study = tables.studies("test")[0]
-    truth = phantom.true_labels(root, "test")
-    true = views.point_table(truth[truth.study_id == study])  # a locator of one epoch does not reach all slices
-    monkeypatch.setattr(inference, "locate", lambda locator, study, preset: (true, np.ones(25)))
-    before = inference.answers(tables, run, studies=[study])
+    before = inference.answers(tables, released, studies=[study])
     axial = int(tables.series_of(study).set_index("series_description").series_id[rsna.AXIAL_T2])
     one = next(part.series for part in prepare.prepare_study(tables, study).series if part.series_id == axial)
     lower = one.instances[int(cut * len(one)) :]
@@ -115,7 +119,7 @@ def test_another_split_of_the_axial_slices_into_series_does_not_change_the_answe
         shutil.move(tables.folder(study, axial) / f"{instance}.dcm", other)
     with (root / "test_series_descriptions.csv").open("a") as table:
         table.write(f"{study},77,{rsna.AXIAL_T2}\n")
-    after = inference.answers(rsna.load_tables(root), run, studies=[study])
+    after = inference.answers(rsna.load_tables(root), released, studies=[study])
     assert np.abs(probabilities(before) - probabilities(after)).max() < 1e-4
     assert (after.series_id == 77).any()  # and points on it are told as its own
     where = ["row_id", "instance_number"]
@@ -373,5 +377,24 @@ def test_weights_in_16_bits_are_read_as_they_are_used(run, tmp_path):
     for path in folder.rglob("*.safetensors"):
         save_file({name: values.half() for name, values in load_file(path).items()}, path)
     half = inference.load_run(folder)
-    for model in half.folds[0]:
-        assert {w.dtype for w in model.parameters()} == {torch.float32}
+    for model, exact in zip(half.folds[0], run.folds[0]):
+        for w, full in zip(model.parameters(), exact.parameters()):
+            assert w.dtype == torch.float32
+            assert torch.allclose(w, full, rtol=1e-3, atol=1e-6)
+
+
+def test_a_run_for_patients_needs_to_know_what_it_learnt_from(run, tmp_path):
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    content = json.loads((folder / "run.json").read_text())
+    content["preset"]["population"] = "patients"
+    (folder / "run.json").write_text(json.dumps(content))
+    with pytest.raises(inference.RunError, match=r"no finished run here \(learned\.csv is missing\)"):
+        inference.load_run(folder)
+    shutil.copyfile(folder / "prior.csv", folder / "learned.csv")
+    patients = inference.load_run(folder)
+    assert patients.signature.endswith("for patients")
+    assert patients.as_learned.learned is None
+    assert patients.as_learned.signature != patients.signature
+    pd.testing.assert_frame_equal(patients.as_learned.prior, patients.learned)
+    (folder / "prior.csv").write_text((folder / "prior.csv").read_text().replace("0.", "0.0", 1))
+    assert inference.load_run(folder).name != patients.name, "another prior, other answers"

@@ -1,11 +1,13 @@
 """Fetching from Kaggle, against a stand-in on this machine that refuses, asks to wait, cuts the line and sends too little."""
 
 import getpass
+import hashlib
 import json
 import sys
 import threading
 import types
 import zipfile
+from base64 import b64encode
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -16,7 +18,7 @@ import pytest
 from kagglehub import config
 from kagglesdk import kaggle_env
 
-from utils import kaggle, rsna
+from utils import kaggle, prepare, rsna
 
 SECRET = "KGAT_0123456789abcdef"
 SERVICE = "/api/v1/competitions.CompetitionApiService/"
@@ -68,9 +70,11 @@ class StandIn(BaseHTTPRequestHandler):
             content = zipped({name: content})
         start = int(self.headers.get("Range", "bytes=0-")[6:-1])
         fault = self.faults[name].pop(0) if self.faults.get(name) else None
-        sent = content[start:]
+        sent, md5 = content[start:], b64encode(hashlib.md5(content).digest()).decode()
         announced = len(sent) // 2 if fault == "short" else len(sent)
+        sent = sent[::-1] if fault == "damaged" else sent
         self.send_response(206 if start else 200)
+        self.send_header("x-goog-hash", f"crc32c=AAAAAA==,md5={md5}")
         for key, value in {
             "Content-Length": announced,
             "Accept-Ranges": "bytes",
@@ -78,7 +82,7 @@ class StandIn(BaseHTTPRequestHandler):
         }.items():
             self.send_header(key, str(value))
         self.end_headers()
-        self.wfile.write(sent[: len(sent) // 2] if fault else sent)
+        self.wfile.write(sent[: len(sent) // 2] if fault in ("short", "cut") else sent)
         self.close_connection = True
 
     def archive(self) -> bytes:
@@ -167,7 +171,8 @@ def test_on_the_real_tables_whole_studies_are_chosen(real_root):
 
 def test_a_cut_line_a_short_file_and_too_many_requests_are_tried_again(server, studies, tmp_path, phantom_root, capsys):
     names = of(studies[0], phantom_root)[:3]
-    server.faults |= {names[0]: ["cut"], names[1]: ["short"], names[2]: ["429", "503"], "train.csv": ["429"]}
+    server.faults |= {names[0]: ["cut", "damaged"], names[1]: ["short"], names[2]: ["429", "503"]}
+    server.faults |= {"train.csv": ["429", "damaged"], "sample_submission.csv": ["short"]}
     root = kaggle.download_sample(tmp_path / "sample", studies)
     assert {name: images(root)[name] for name in names} == {name: images(phantom_root)[name] for name in names}
     said = "".join(capsys.readouterr())
@@ -331,7 +336,11 @@ def test_on_kaggle_the_attached_data_are_used(server, phantom_root, monkeypatch,
     monkeypatch.setattr(kaggle, "ATTACHED", phantom_root)
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     assert kaggle.download_all() == phantom_root
-    assert kaggle.download_sample(tmp_path / "sample") == phantom_root
+    for _ in range(2):
+        tables = rsna.load_tables(kaggle.download_sample(tmp_path / "sample", 2))
+        assert len(tables.studies("train")) == 2
+        assert not tables.missing
+    assert prepare.prepare_study(tables, tables.studies("train")[0]).series
     assert not server.asked
 
 

@@ -250,6 +250,8 @@ def test_folds_hold_whole_patients_and_about_as_much_disease():
     severe = labels.merge(folds).query("grade == 'Severe'").groupby("fold").size()
     assert severe.max() < 1.25 * severe.min()
     pd.testing.assert_frame_equal(folds, make_folds(labels, 4, seed=0))
+    few = make_folds(labels[labels.study_id.isin(labels.study_id.unique()[:3])], 8)
+    assert sorted(few.fold) == [0, 1, 2], "no fold is empty"
 
 
 def test_series_that_cross_stay_apart_and_others_are_joined(tables, whole_study):

@@ -10,6 +10,7 @@ from mirror import mirrored
 from safetensors import safe_open
 
 from utils import inference, phantom, prepare, rsna, training, views, workspace
+from utils.presets import get_preset
 
 WEIGHTS = sorted(workspace.RELEASED.rglob("*.safetensors"))
 
@@ -34,6 +35,10 @@ def test_it_is_small_and_nothing_but_numbers():
     for path in WEIGHTS:
         with safe_open(path, "pt") as file:
             assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118  no dict
+
+
+def test_it_is_what_its_preset_says(released):
+    assert released.preset == get_preset("zero_shot")
 
 
 def test_the_card_says_what_is_in_the_folder(released):

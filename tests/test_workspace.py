@@ -1,5 +1,6 @@
 """Where things live, and what a learner is told when the data cannot be had."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ def test_everything_lies_under_one_home(monkeypatch, tmp_path):
     work = workspace.open_workspace("phantom", "t4", data=False)
     assert work.data == tmp_path / "data" / "phantom-128"
     assert work.prepared == tmp_path / "prepared" / "phantom-128"
-    assert work.run == work.phantom_run == tmp_path / "runs" / "phantom-128-t4"
+    assert work.run == tmp_path / "runs" / "phantom-128-t4"
 
 
 def test_a_folder_of_ones_own(monkeypatch, tmp_path):
@@ -25,7 +26,17 @@ def test_a_folder_of_ones_own(monkeypatch, tmp_path):
     work = workspace.open_workspace(str(tmp_path / "mine"), "demo")
     assert work.data == tmp_path / "mine"
     assert work.run == tmp_path / "runs" / "mine-demo"
-    assert work.phantom_run == tmp_path / "runs" / "phantom-128-demo"
+
+
+def test_the_newest_finished_run_is_found_whatever_it_began_with(monkeypatch, tmp_path):
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    work = workspace.open_workspace("sample", "demo", data=False)
+    assert work.finished is None
+    for age, name in enumerate(["phantom-128-demo", "sample-demo", "sample-demo-after-released"]):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.json").write_text("{}")
+        os.utime(tmp_path / "runs" / name / "run.json", (age, age))
+        assert work.finished == tmp_path / "runs" / name
 
 
 def test_a_folder_that_is_not_there_names_the_choices(tmp_path):
@@ -112,17 +123,19 @@ def test_drive_is_mounted_only_when_asked(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "google", ModuleType("google"))
     monkeypatch.setitem(sys.modules, "google.colab", module)
     assert workspace.place() == "colab"
-    assert workspace.copies("") is None
-    assert workspace.copies(str(tmp_path)) == tmp_path
+    phantom, sample = (workspace.open_workspace(source, "demo", data=False) for source in ("phantom", "sample"))
+    assert workspace.copies("", sample) is None
+    assert workspace.copies(str(tmp_path), sample) == tmp_path / "sample-demo"
     assert not mounted
-    assert workspace.copies("drive") == Path("/content/drive/MyDrive/lumbar")
-    assert mounted == ["/content/drive"]
+    assert workspace.copies("drive", sample) == Path("/content/drive/MyDrive/lumbar/sample-demo")
+    assert workspace.copies("drive", phantom).name == "phantom-128-demo", "runs of two sources do not mix"
+    assert mounted == ["/content/drive"] * 2
 
 
 def test_drive_is_for_colab(monkeypatch):
     monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
     with pytest.raises(RuntimeError, match=r"^COPIES = 'drive' is for Colab; name a folder here, or leave it empty$"):
-        workspace.copies("drive")
+        workspace.copies("drive", workspace.open_workspace("phantom", data=False))
 
 
 def test_for_grading_alone_only_the_test_studies_are_drawn(tmp_path, monkeypatch):
@@ -131,6 +144,13 @@ def test_for_grading_alone_only_the_test_studies_are_drawn(tmp_path, monkeypatch
     work = workspace.open_workspace("phantom", tiny, only_test=True)
     tables = rsna.load_tables(work.data)
     assert (len(tables.studies("train")), len(tables.studies("test")), len(tables.submission)) == (0, 1, 25)
+    assert work.run.name == "phantom-2-smoke", "the run of the whole phantom"
     whole = workspace.open_workspace("phantom", tiny)
     assert whole.data != work.data
+    (study,) = tables.studies("test")
+    assert rsna.load_tables(whole.data).studies("test") == [study]
+    same = [
+        {p.name: p.read_bytes() for p in sorted((one.data / "test_images" / str(study)).rglob("*.dcm"))} for one in (work, whole)
+    ]
+    assert same[0] == same[1], "no patient of the training phantom under another name"
     assert workspace.open_workspace("phantom", tiny, only_test=True).data == whole.data, "what has been drawn is used"

@@ -63,19 +63,21 @@ class Run:
         return np.zeros((25, 3)) if self.learned is None else np.log(self.prior.loc[order] / self.learned.loc[order]).to_numpy()
 
     @property
+    def as_learned(self) -> Run:
+        """The same run for the population it learnt from."""
+        return self if self.learned is None else replace(self, prior=self.learned, learned=None)
+
+    @property
     def signature(self) -> str:
         """What an answer depends on besides the study."""
-        return f"{self.name} T={self.temperature:g}"
+        return f"{self.name} T={self.temperature:g}" + (" for patients" if self.learned is not None else "")
 
 
 def load_run(folder: str | Path) -> Run:
     """Read a run that `training.fit` has finished. Weights are safetensors, the rest JSON and CSV."""
     folder = Path(folder)
-    for name in ("run.json", "prior.csv"):
-        if not (folder / name).is_file():
-            raise RunError(f"{folder}: no finished run here ({name} is missing). Run 03_train, or `python -m utils.training`")
     try:
-        content = json.loads((folder / "run.json").read_text())
+        content = json.loads(_part(folder, "run.json").read_text())
         preset = preset_from(content["preset"])
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder / 'run.json'} is damaged; delete it and run 03_train again: nothing is trained twice") from error
@@ -94,10 +96,17 @@ def load_run(folder: str | Path) -> Run:
             model.to(device).eval()
             prints.append(digest(path))
         pairs.append(models)
-    paths = [path for path in (folder / "prior.csv", folder / "learned.csv") if path.is_file()]
-    priors = [pd.read_csv(path).set_index(["condition", "level"]) for path in paths]
+    names = ("prior.csv", "learned.csv") if preset.population == "patients" else ("prior.csv",)
+    priors = [pd.read_csv(_part(folder, name)).set_index(["condition", "level"]) for name in names]
+    prints += [digest(folder / name) for name in names]
     name = f"{folder.resolve().name} {hashlib.sha256(' '.join(prints).encode()).hexdigest()[:8]}"
     return Run(folder, name, preset, tuple(pairs), priors[0], float(content["temperature"]), *priors[1:])
+
+
+def _part(folder: Path, name: str) -> Path:
+    if not (folder / name).is_file():
+        raise RunError(f"{folder}: no finished run here ({name} is missing). Run 03_train, or `python -m utils.training`")
+    return folder / name
 
 
 def preset_from(content: dict) -> Preset:

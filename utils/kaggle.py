@@ -161,9 +161,9 @@ def download_sample(
     Each file is checked and then named, so whatever has its name is whole; an interrupted call goes on. Without a network,
     what is already there is used. Raises KaggleError.
     """
-    if ATTACHED.is_dir():
-        return ATTACHED
     root, names = Path(root), list(SCHEMAS)
+    if ATTACHED.is_dir():
+        return _linked(root, studies)
     if not all((root / name).is_file() for name in names) or not _complete(root, studies):
         print(f"Signed in with {sign_in(ask)}.")
         _fetch_all(root, {name: None for name in names}, jobs, "tables")
@@ -171,6 +171,17 @@ def download_sample(
         wanted = dict(pair for folder in _series_folders(load_tables(root), chosen) for pair in _listed(folder))
         _fetch_all(root, wanted, jobs, f"images of {len(chosen)} studies")
         (root / "sample.txt").write_text("\n".join(map(str, chosen)) + "\n")
+    return root
+
+
+def _linked(root: Path, studies: int | list[int]) -> Path:
+    """The sample out of the attached data: nothing is copied."""
+    tables = load_tables(ATTACHED)
+    chosen = choose(tables, studies) if isinstance(studies, int) else studies
+    for name in (*SCHEMAS, *(f"train_images/{study}" for study in chosen)):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ATTACHED / name).exists() and not (root / name).exists():
+            (root / name).symlink_to(ATTACHED / name)
     return root
 
 
@@ -250,7 +261,8 @@ def _save(response: requests.Response, path: Path) -> None:
         for chunk in response.iter_content(1 << 20):
             md5.update(chunk)
             length += file.write(chunk)
-    announced = dict(part.split("=", 1) for part in response.headers.get("x-goog-hash", "").split(", ") if "=" in part)
+    hashes = response.headers.get("x-goog-hash", "").replace(" ", "").split(",")  # crc32c=…,md5=…
+    announced = dict(part.split("=", 1) for part in hashes if "=" in part)
     if length != int(response.headers.get("Content-Length", length)) and "Content-Encoding" not in response.headers:
         raise _Short
     if announced.get("md5", sum_of := b64encode(md5.digest()).decode()) != sum_of:

@@ -357,13 +357,15 @@ def _write_tables(tables: Tables, studies: list[int], out: Path, folds: int, see
 
 
 def make_folds(labels: pd.DataFrame, folds: int = 4, seed: int = 0) -> pd.DataFrame:
-    """study_id and fold: whole studies, so that no patient is on both sides, each fold with as many severe grades.
+    """study_id and fold: whole studies, so that no patient is on both sides, each fold with as many severe grades. Of fewer
+    studies than folds each is a fold of its own.
 
     Studies are ranked by how much is narrowed, and each `folds` neighbours in rank are dealt to different folds.
     """
     rng = np.random.default_rng(seed)
     burden = labels.assign(burden=labels.grade.map({"Moderate": 1, "Severe": 3}).fillna(0)).groupby("study_id").burden.sum()
     ranked = burden.sample(frac=1, random_state=seed).sort_values(kind="stable").index
+    folds = min(folds, len(ranked))
     deals = [rng.permutation(folds) for _ in range(-(-len(ranked) // folds))]
     table = pd.DataFrame({"study_id": ranked, "fold": np.concatenate(deals)[: len(ranked)]})
     return table.sort_values("study_id", ignore_index=True)

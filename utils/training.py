@@ -85,7 +85,7 @@ def fit(
         _claim(folder, preset)
         folder.restore()
     accelerator.wait_for_everyone()
-    for one in preset.train_folds if fold is None else (fold,):
+    for one in _folds(prepared, preset) if fold is None else (fold,):
         pair = first.folds[one % len(first.folds)] if first else None
         if not _fit_fold(prepared, folder / f"fold{one}", preset, one, accelerator, limits, pair):
             return False
@@ -94,6 +94,12 @@ def fit(
         _finish(prepared, folder, preset)
     accelerator.wait_for_everyone()
     return (folder.path / "run.json").is_file()
+
+
+def _folds(prepared: Path, preset: Preset) -> list[int]:
+    """The preset's folds that have studies: a sample of three has three."""
+    there = set(pd.read_csv(prepared / "folds.csv").fold)
+    return [fold for fold in preset.train_folds if fold in there]
 
 
 def beginning_with(begin: str | Path, work: Workspace) -> Workspace:
@@ -121,7 +127,7 @@ def _fit_fold(
     """Locator, its measured error, grader, out-of-fold answers of one fold. first: locator and grader to begin with."""
     folds = pd.read_csv(prepared / "folds.csv")
     outside, inside = (folds.study_id[(folds.fold == fold) == out].tolist() for out in (True, False))
-    outside, inside = outside or inside, inside or outside  # of very few studies a fold may have none, or all
+    inside = inside or outside  # of a single study there is nothing else to learn from
     locator = _first_weights(Locator, preset, fold, first and first[0])
     data = LocatorData(prepared, inside, preset), LocatorData(prepared, outside, preset, chance=False)
     task = Task(
@@ -233,12 +239,13 @@ def out_of_fold(locator: Locator, grader: Grader, prepared: Path, studies: list[
 
 def _finish(prepared: Path, folder: Folder, preset: Preset) -> None:
     """Prior, temperature and out-of-fold answers of the whole run; run.json last, because it says that all is there."""
-    paths = [folder.path / f"fold{fold}" / "oof.csv" for fold in preset.train_folds]
+    folds = _folds(prepared, preset)
+    paths = [folder.path / f"fold{fold}" / "oof.csv" for fold in folds]
     if not all(path.is_file() for path in paths):
         return
     labels, oof = pd.read_csv(prepared / "labels.csv"), pd.concat(map(pd.read_csv, paths), ignore_index=True)
     temperature = fit_temperature(labels[labels.study_id.isin(oof.study_id)], oof)
-    content = {"preset": preset.as_dict(), "folds": list(preset.train_folds), "temperature": temperature}
+    content = {"preset": preset.as_dict(), "folds": folds, "temperature": temperature}
     learned = metrics.prior(labels, smoothing=4)
     patients = preset.population == "patients"
     folder.write("prior.csv", (metrics.weighted(shares("real")) if patients else learned).to_csv)

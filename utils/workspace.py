@@ -61,9 +61,14 @@ class Workspace:
         return "\n".join(f"{name:9} {path}  ({there[path.exists()]})" for name, path in rows)
 
     @property
-    def phantom_run(self) -> Path:
-        """The run of the same preset trained on the phantom: what 04 uses when there is none on this source."""
-        return self.home / "runs" / f"{_phantom_name(self.preset)}-{self.preset.name}"
+    def finished(self) -> Path | None:
+        """The newest finished run of this preset on this source, whatever it began with; else on the phantom; None if there is
+        none."""
+        for name in (self.run.name, f"{_phantom_name(self.preset)}-{self.preset.name}"):
+            found = [*self.run.parent.glob(f"{name}/run.json"), *self.run.parent.glob(f"{name}-after-*/run.json")]
+            if found:
+                return max(found, key=lambda path: path.stat().st_mtime).parent
+        return None
 
 
 def open_workspace(
@@ -77,13 +82,13 @@ def open_workspace(
     only_test: of a phantom that is not there yet draw the test studies alone, which is all that grading needs.
     """
     preset, base = get_preset(preset), home()
+    name = {"phantom": _phantom_name(preset), "kaggle": "kaggle", "sample": "sample"}.get(source)
     if source == "phantom":
-        folder, studies = base / "data" / _phantom_name(preset), preset.phantom_studies
-        if only_test and not (folder / "sample_submission.csv").is_file():
-            folder, studies = folder.with_name(folder.name + "-test"), 0
+        folder = base / "data" / name
+        only_test = only_test and not (folder / "sample_submission.csv").is_file()
+        folder = folder.with_name(folder.name + "-test") if only_test else folder
         if data:
-            drawn = {"contrast": preset.phantom_contrast, "grading": preset.phantom_grading, "size": SIZES[preset.phantom_size]}
-            make_dataset(folder, studies, preset.phantom_seed, preset.phantom_test_studies, jobs=os.cpu_count() or 1, **drawn)
+            draw_phantom(folder, preset, only_test)
     elif source == "kaggle":
         folder = kaggle.download_all() if data else base / "data" / "kaggle"
     elif source == "sample":
@@ -94,8 +99,15 @@ def open_workspace(
             raise FileNotFoundError(
                 f"SOURCE = {source!r}: no such folder. Use one of {', '.join(SOURCES)}, or the folder with train.csv"
             )
-    name = source if source in ("kaggle", "sample") else folder.name
+    name = name or folder.name
     return Workspace(source, preset, folder, base / "prepared" / name, base / "runs" / f"{name}-{preset.name}", base)
+
+
+def draw_phantom(folder: Path, preset: Preset, only_test: bool = False) -> None:
+    """The phantom of a preset, or its test studies alone."""
+    drawn = {"contrast": preset.phantom_contrast, "grading": preset.phantom_grading, "size": SIZES[preset.phantom_size]}
+    counts = preset.phantom_studies, preset.phantom_seed, preset.phantom_test_studies
+    make_dataset(folder, *counts, jobs=os.cpu_count() or 1, only_test=only_test, **drawn)
 
 
 def _phantom_name(preset: Preset) -> str:
@@ -107,17 +119,18 @@ def _phantom_name(preset: Preset) -> str:
     return "-".join(words)
 
 
-def copies(to: str) -> Path | None:
-    """The second place for a run: "" none, "drive" your Google Drive, which is mounted now (Colab asks whether it may), or a
-    folder. Only checkpoints and tables go there; nothing is read from it while training. Raises RuntimeError off Colab."""
+def copies(to: str, work: Workspace) -> Path | None:
+    """The second place of the workspace's run, a folder of its name: "" none, "drive" on your Google Drive, which is mounted
+    now (Colab asks whether it may), or in the folder named. Only checkpoints and tables go there; nothing is read from it while
+    training. Raises RuntimeError for Drive off Colab."""
     if to != "drive":
-        return Path(to).expanduser() if to else None
+        return Path(to).expanduser() / work.run.name if to else None
     if place() != "colab":
         raise RuntimeError("COPIES = 'drive' is for Colab; name a folder here, or leave it empty")
     from google.colab import drive
 
     drive.mount(str(MOUNT))
-    return MOUNT / "MyDrive" / "lumbar"
+    return MOUNT / "MyDrive" / "lumbar" / work.run.name
 
 
 def report(work: Workspace | None = None) -> pd.DataFrame:

@@ -45,6 +45,7 @@ def make_dataset(
     jobs: int = 2,
     contrast: str = "clinical",
     grading: str = "textbook",
+    only_test: bool = False,
 ) -> Path:
     """Write `studies` training and `test_studies` test studies under root; returns root.
 
@@ -52,8 +53,9 @@ def make_dataset(
     size        matrix of the sagittal and of the axial images, px; None: as varied as real ones (256 to 640)
     quirks      names out of QUIRKS, dealt one to a study, from the first study on, in each split
     contrast    "clinical"; "mixed": most series' tissues stray in brightness, and what the picture frames strays a little;
-                "random": all stray, in brightness so far that nothing is left, in frame so far that levels lie outside
+                "random": all stray, in brightness so far that nothing is left
     grading     "textbook": grades lie well apart; "readers": borderline patients, who would be graded otherwise by another reader
+    only_test   write the test studies alone, the same as those beside so many training studies
     The truth goes to root/truth: truth.csv (grade, size in mm, point in mm of every target), anatomy.csv, quirks.csv,
     test.csv (the hidden labels). A second call with the same arguments does nothing, and one after a kill goes on;
     another call into the same folder raises ValueError.
@@ -64,6 +66,7 @@ def make_dataset(
     settings |= {"prevalence": prevalence, "size": size and list(size), "quirks": list(quirks)}
     settings |= {"contrast": contrast} if contrast != "clinical" else {}
     settings |= {"grading": grading} if grading != "textbook" else {}
+    settings |= {"only_test": True} if only_test else {}
     _claim(root, settings)
     if (root / "sample_submission.csv").is_file():  # the last file written
         return root
@@ -71,6 +74,8 @@ def make_dataset(
     work = []
     for k, g in enumerate(grades):
         split, place = ("train", k) if k < studies else ("test", k - studies)
+        if only_test and split == "train":
+            continue
         how = size, contrast, grading, dealt(quirks, split, place)
         work.append(delayed(_make_study)(root, study_id_of(seed, k), split, [seed, 2, k], g, *how))
     results = Parallel(jobs, return_as="generator")(work)

@@ -19,8 +19,8 @@ MATRICES = (256, 320, 384, 448, 512, 640)  # px, where the size is left to the s
 BLOCKS, STACK = "a block per disc", "one stack"
 
 
-# How far tissues stray (least, most), in which share of the series, and how far the picture's frame strays (1: half the levels
-# of some studies lie outside).
+# How far tissues stray (least, most), in which share of the series, and how far the picture's frame strays (1: by up to 40 mm and
+# a fifth of its size).
 CONTRASTS = {"clinical": (0.0, 0.0, 0.0, 0.0), "mixed": (0.1, 0.8, 0.6, 0.5), "random": (1.0, 1.0, 1.0, 1.0)}
 
 
