@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from utils import inference, loop, metrics, rsna, training, workspace
+from utils import inference, loop, metrics, rsna, training, views, workspace
 from utils.batches import GraderData, Jitter
 from utils.checkpoints import Checkpoints, Folder
 from utils.losses import grader_terms
@@ -334,4 +334,5 @@ def test_answers_for_patients_expect_grades_as_frequent_as_patients_have(store, 
     assert run.learned.loc[canal].to_numpy() == pytest.approx(metrics.prior(labels, smoothing=4).loc[canal].to_numpy())
     k = rsna.TARGETS.index(canal)
     assert run.shift[k] == pytest.approx(np.log(run.prior.loc[canal] / run.learned.loc[canal]).to_numpy())
+    assert run.shift == pytest.approx(run.shift[views.OTHER_TARGET]), "left and right alike"
     assert not replace(run, learned=None).shift.any()

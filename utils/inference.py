@@ -28,7 +28,7 @@ from utils.models import Grader, Locator
 from utils.prepare import PreparedStudy, prepare_study
 from utils.presets import Preset
 from utils.rsna import GRADE_COLUMNS, SAGITTAL_T1, SAGITTAL_T2, SERIES_OF, TARGETS, Tables, load_tables, row_id, row_ids
-from utils.views import MARGIN, POINT, TARGET_LEVEL, VIEW_TARGET, VIEWS, grader_views, mirrored, nearest
+from utils.views import MARGIN, OTHER_TARGET, POINT, TARGET_LEVEL, VIEW_TARGET, VIEWS, grader_views, mirrored, nearest
 
 PRIOR = "prior used:"  # how the note of an answer begins that rests on no image
 FAILED = f"{PRIOR} the study could not be graded:"
@@ -58,9 +58,12 @@ class Run:
     @property
     def shift(self) -> np.ndarray:
         """(25, 3) to be added to logits: how much more frequent each grade is than it was in training, as a logarithm (Bayes;
-        Saerens 2002)."""
+        Saerens 2002). The same for both sides, because a grader learns from every study in a mirror too."""
+        if self.learned is None:
+            return np.zeros((25, 3))
         order = list(TARGETS), list(GRADE_COLUMNS)
-        return np.zeros((25, 3)) if self.learned is None else np.log(self.prior.loc[order] / self.learned.loc[order]).to_numpy()
+        ratio = np.log(self.prior.loc[order] / self.learned.loc[order]).to_numpy()
+        return (ratio + ratio[OTHER_TARGET]) / 2
 
     @property
     def as_learned(self) -> Run:
@@ -76,8 +79,10 @@ class Run:
 def load_run(folder: str | Path) -> Run:
     """Read a run that `training.fit` has finished. Weights are safetensors, the rest JSON and CSV."""
     folder = Path(folder)
+    text = _part(folder, "run.json").read_text()
+    _part(folder, "prior.csv")
     try:
-        content = json.loads(_part(folder, "run.json").read_text())
+        content = json.loads(text)
         preset = preset_from(content["preset"])
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder / 'run.json'} is damaged; delete it and run 03_train again: nothing is trained twice") from error

@@ -97,9 +97,9 @@ def fit(
 
 
 def _folds(prepared: Path, preset: Preset) -> list[int]:
-    """The preset's folds that have studies: a sample of three has three."""
-    there = set(pd.read_csv(prepared / "folds.csv").fold)
-    return [fold for fold in preset.train_folds if fold in there]
+    """The preset's folds that have studies: a sample of three has three. If none has, those that there are."""
+    there = pd.read_csv(prepared / "folds.csv").fold.unique().tolist()
+    return [fold for fold in preset.train_folds if fold in there] or there
 
 
 def beginning_with(begin: str | Path, work: Workspace) -> Workspace:
