@@ -99,12 +99,14 @@ def test_the_report_names_the_machine_and_the_menu_where_a_gpu_is_to_be_had(at, 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     told = workspace.report().value
     assert told["place"] == at
-    assert told["GPU"] == "none: PRESET = 'demo' and 'cpu_long' are for that. For a GPU: " + {
+    assert told["GPU"] == "none; presets demo and cpu_long need none"
+    assert told["to get a GPU"] == {
         "colab": "Runtime ▸ Change runtime type ▸ T4, L4 or A100",
         "kaggle": "Settings ▸ Accelerator ▸ GPU T4 x2 or P100",
         "laptop": "a machine with an NVIDIA GPU, or Colab",
     }[at]  # fmt: skip
     assert {"memory", "free disk", "this project", "Python", "torch", "ipywidgets"} <= set(told.index)
+    assert "..." not in workspace.report()._repr_html_(), "a notebook shows it whole"
 
 
 @pytest.mark.parametrize(("native", "word"), [(True, "bf16"), (False, "fp16")])
@@ -113,7 +115,8 @@ def test_the_report_says_what_a_gpu_trains_in(monkeypatch, native, word):
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(name="Tesla T4", total_memory=15.8e9))
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: native or including_emulation)
     monkeypatch.setattr("torch.version.cuda", "12.8")
-    assert workspace.report().value["GPU"] == f"Tesla T4, 16 GB, CUDA 12.8, trains in {word}"
+    told = workspace.report().value
+    assert (told["GPU"], told["CUDA"]) == (f"Tesla T4, 16 GB, trains in {word}", "12.8")
 
 
 def test_drive_is_mounted_only_when_asked(monkeypatch, tmp_path):

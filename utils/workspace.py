@@ -133,14 +133,12 @@ def copies(to: str, work: Workspace) -> Path | None:
     return MOUNT / "MyDrive" / "lumbar" / work.run.name
 
 
-def report(work: Workspace | None = None) -> pd.DataFrame:
-    """Machine, versions and, of a workspace, where things live: one row each, to put at the top of a notebook."""
-    rows = {"place": place(), "GPU": _gpu(), "CPU cores": str(os.cpu_count())}
+def report() -> pd.DataFrame:
+    """Machine and versions, one row each, to put at the top of a notebook."""
+    rows = {"place": place(), **_gpu(), "CPU cores": str(os.cpu_count())}
     rows |= {"memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB", "free disk": f"{_free(home()) / 1e9:.0f} GB"}
     rows |= {"this project": _project_version(), "Python": platform.python_version()}
     rows |= {name: _version(name) for name in PACKAGES}
-    if work:
-        rows |= {"data": str(work.data), "prepared": str(work.prepared), "run": str(work.run)}
     return pd.DataFrame(rows.items(), columns=["what", "value"]).set_index("what")
 
 
@@ -159,13 +157,15 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _gpu() -> str:
+def _gpu() -> dict[str, str]:
+    """Lines of at most 50 characters: longer ones are cut off where a notebook shows them."""
     try:
         import torch  # notebook 1 needs no torch, so this module must not
     except ImportError:
-        return "not asked: torch is not installed; notebooks 3 and 4 need it"
+        return {"GPU": "not asked: no torch; notebooks 3 and 4 need it"}
     if not torch.cuda.is_available():
-        return f"none: PRESET = 'demo' and 'cpu_long' are for that. For a GPU: {MORE[place()]}"
+        return {"GPU": "none; presets demo and cpu_long need none", "to get a GPU": MORE[place()]}
     gpu = torch.cuda.get_device_properties(0)
     native = torch.cuda.is_bf16_supported(including_emulation=False)
-    return f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, CUDA {torch.version.cuda}, trains in {'bf16' if native else 'fp16'}"
+    told = f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, trains in {'bf16' if native else 'fp16'}"
+    return {"GPU": told, "CUDA": str(torch.version.cuda)}
