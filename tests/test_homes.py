@@ -1,6 +1,7 @@
 """The notebooks' first cell, run by IPython where it will be run; and requirements that replace nothing on Colab."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,29 @@ def test_requirements_add_to_colab_and_replace_nothing():
             added.add(one.name)
     part_of_colab = {"scipy", "requests", "psutil"}  # in some version; `make colab` would show if it were replaced
     assert added - part_of_colab == {"pandera", "pydicom", "pylibjpeg", "pylibjpeg-rle", "python-gdcm", "grad-cam"}
+
+
+# --- links -----------------------------------------------------------------------------------------------------------
+
+
+def pages() -> dict[str, str]:
+    """Every text with links in it: README, docs, the card, and the words of the notebooks."""
+    texts = {path: path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), ROOT / "released" / "CARD.md"]}
+    for name in NAMES:
+        cells = nbformat.read(ROOT / f"{name}.ipynb", 4).cells
+        texts[ROOT / f"{name}.ipynb"] = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return texts
+
+
+def test_links_have_a_form_and_lead_somewhere():
+    for page, text in pages().items():
+        for target in re.findall(r"\]\(([^)]*)\)", text):
+            if "://" in target:
+                assert re.fullmatch(r"https://[\w.-]+\.[a-z]+(/[\w./%#?=&+-]*)?", target), f"{page.name}: {target}"
+            else:
+                assert (page.parent / target.partition("#")[0]).exists(), f"{page.name}: {target}"
+
+
+def test_badges_of_the_readme_open_their_own_notebooks():
+    rows = re.findall(r"\]\((\w+)\.ipynb\).*\[!\[Open in Colab\].*/blob/main/(\w+)\.ipynb\)", (ROOT / "README.md").read_text())
+    assert rows == [(name, name) for name in NAMES]
