@@ -10,7 +10,7 @@ grades as frequent as in patients. What the seeds of one row differ by is what a
 import argparse
 import os
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -59,6 +59,15 @@ VARIANTS = {
 }
 
 
+@contextmanager
+def instead(functions: dict):
+    """While it lasts, these functions (by their full names) are others."""
+    with ExitStack() as stack:
+        for name, function in functions.items():
+            stack.enter_context(patch(name, function))
+        yield
+
+
 def score(variant: Variant, seed: int, run: inference.Run, store: Path, test: tuple[rsna.Tables, dict]) -> float:
     preset = replace(run.preset, seed=seed, **variant.settings)
     folds = pd.read_csv(store / "folds.csv")
@@ -66,9 +75,7 @@ def score(variant: Variant, seed: int, run: inference.Run, store: Path, test: tu
     jitter = variant.jitter or training.measured_jitter(
         pd.read_csv(run.folder / f"fold{run.preset.train_folds[0]}" / "points.csv")
     )
-    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
-        for name, function in variant.instead.items():
-            stack.enter_context(patch(name, function))
+    with instead(variant.instead), tempfile.TemporaryDirectory() as folder:
         data = GraderData(store, inside, preset, jitter), GraderData(store, outside, preset, None)
         for one in data:
             one.cut_all(os.cpu_count())

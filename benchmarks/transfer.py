@@ -12,15 +12,14 @@ import argparse
 import os
 import re
 import shutil
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 
 from benchmarks import zero_shot
+from benchmarks.ablation import instead
 from benchmarks.learning import trained
 from utils import augment, inference, phantom, rsna, workspace
 from utils.phantom import SIZES
@@ -62,14 +61,6 @@ VARIANTS = {
     "each level's best peak, no chain": Variant(use={"utils.locate.in_level_order": best_peaks}),
     "grades as frequent as in training": Variant(run={"learned": None}),
 }
-
-
-@contextmanager
-def instead(functions: dict):
-    with ExitStack() as stack:
-        for name, function in functions.items():
-            stack.enter_context(patch(name, function))
-        yield
 
 
 def run_of(name: str, seed: int, home: Path) -> inference.Run:

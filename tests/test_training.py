@@ -19,6 +19,7 @@ from utils.batches import GraderData, Jitter
 from utils.checkpoints import Checkpoints, Folder
 from utils.losses import grader_terms
 from utils.models import Grader
+from utils.prepare import StoreError
 from utils.presets import Preset
 
 TINY = Preset(
@@ -218,6 +219,11 @@ def test_one_study_is_trained_on_and_held_out_at_once(store, tmp_path):
     few = shutil.copytree(store, tmp_path / "store", ignore=shutil.ignore_patterns("windows"))
     pd.read_csv(store / "folds.csv").iloc[:1].assign(fold=1).to_csv(few / "folds.csv", index=False)
     assert training.fit(few, tmp_path / "run", replace(TINY, locator_epochs=1, grader_epochs=1))
+
+
+def test_a_fold_without_studies_is_refused(store, tmp_path):
+    with pytest.raises(StoreError, match=r"fold 7 has no studies; there are folds 0, 1$"):
+        training.fit(store, tmp_path / "run", TINY, fold=7)
 
 
 def test_a_point_that_is_not_found_is_an_error_and_not_left_out(store, run, monkeypatch):

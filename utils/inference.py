@@ -80,7 +80,6 @@ def load_run(folder: str | Path) -> Run:
     """Read a run that `training.fit` has finished. Weights are safetensors, the rest JSON and CSV."""
     folder = Path(folder)
     text = _part(folder, "run.json").read_text()
-    _part(folder, "prior.csv")
     try:
         content = json.loads(text)
         preset = preset_from(content["preset"])

@@ -57,6 +57,14 @@ class Preset:
         return asdict(self) | {"train_folds": list(self.train_folds)}
 
 
+_LONG = {
+    "phantom_studies": 256,
+    "phantom_contrast": "mixed",
+    "folds": 8,
+    "locator_width": 16,
+    "slices": 5,
+    "features": 128,
+}
 _GPU = {
     "train_folds": (0, 1, 2, 3),
     "locator_px": 256,
@@ -90,33 +98,18 @@ PRESETS = {
             slices=1,
             features=32,
         ),
-        Preset(
-            "cpu_long",
-            phantom_studies=256,
-            phantom_contrast="mixed",
-            folds=8,
-            locator_width=16,
-            locator_epochs=30,
-            slices=5,
-            features=128,
-            grader_epochs=25,
-        ),
+        Preset("cpu_long", **_LONG, locator_epochs=30, grader_epochs=25),
         Preset(
             "zero_shot",  # the released run: learnt from drawings, meant for patients
-            phantom_studies=256,
+            **_LONG,
             phantom_seed=8,  # nobody in the other presets' phantoms
-            phantom_contrast="mixed",
             phantom_grading="readers",
             phantom_size="real",
-            folds=8,
             looks="any",
             cut_off=0.5,
             misread=0.08,
             population="patients",
-            locator_width=16,
             locator_epochs=40,
-            slices=5,
-            features=128,
             grader_epochs=50,
         ),
         Preset("t4", **_GPU | {"backbone": "efficientnet_v2_s", "batch": 2}),

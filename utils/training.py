@@ -127,6 +127,10 @@ def _fit_fold(
     """Locator, its measured error, grader, out-of-fold answers of one fold. first: locator and grader to begin with."""
     folds = pd.read_csv(prepared / "folds.csv")
     outside, inside = (folds.study_id[(folds.fold == fold) == out].tolist() for out in (True, False))
+    if not outside:
+        raise StoreError(
+            f"{prepared}: fold {fold} has no studies; there are folds {', '.join(map(str, sorted(set(folds.fold))))}"
+        )
     inside = inside or outside  # of a single study there is nothing else to learn from
     locator = _first_weights(Locator, preset, fold, first and first[0])
     data = LocatorData(prepared, inside, preset), LocatorData(prepared, outside, preset, chance=False)

@@ -82,7 +82,7 @@ def open_workspace(
     only_test: of a phantom that is not there yet draw the test studies alone, which is all that grading needs.
     """
     preset, base = get_preset(preset), home()
-    name = {"phantom": _phantom_name(preset), "kaggle": "kaggle", "sample": "sample"}.get(source)
+    name = _phantom_name(preset) if source == "phantom" else source
     if source == "phantom":
         folder = base / "data" / name
         only_test = only_test and not (folder / "sample_submission.csv").is_file()
@@ -99,7 +99,7 @@ def open_workspace(
             raise FileNotFoundError(
                 f"SOURCE = {source!r}: no such folder. Use one of {', '.join(SOURCES)}, or the folder with train.csv"
             )
-    name = name or folder.name
+        name = folder.name
     return Workspace(source, preset, folder, base / "prepared" / name, base / "runs" / f"{name}-{preset.name}", base)
 
 
