@@ -1,4 +1,5 @@
 # make run      the four notebooks on the phantom, results in out/
+# make book     the same as one book of linked pages, out/book/index.html, that needs no kernel and no network
 # make test     lint, spelling, all tests
 # make classic  the viewer in the classic Notebook, with the versions that Colab has
 # make colab    unit tests and notebooks 1 and 4 on Colab's Python and packages (5 GB; needs Python 3.13)
@@ -8,14 +9,15 @@ PRESET ?= demo
 OUT := out
 BIN := .venv/bin
 NOTEBOOKS := 01_eda 02_preprocess 03_train 04_infer
-SOURCES := $(wildcard utils/*.py utils/*.csv utils/phantom/*.py utils/viewer/*.py utils/viewer/js/*)
+SHOWN := utils/pages.py utils/pages.css
+SOURCES := $(filter-out $(SHOWN) utils/book.py,$(wildcard utils/*.py utils/*.csv utils/phantom/*.py utils/viewer/*.py utils/viewer/js/*))
 export LUMBAR_HOME := $(abspath $(OUT))
 # Let torch's threads sleep while they wait: two programs spinning on two cores make each other five times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run test classic colab lab clean help
+.PHONY: run book test classic colab lab clean help
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '1,6s/^# //p' Makefile
 
 run: $(NOTEBOOKS:%=$(OUT)/%.html)
 	@echo
@@ -36,8 +38,14 @@ $(OUT)/%.ipynb:
 	$(BIN)/papermill $*.ipynb $(OUT)/.$*.ipynb --progress-bar --log-level ERROR -p PRESET $(PRESET)
 	@mv $(OUT)/.$*.ipynb $@
 
-$(OUT)/%.html: $(OUT)/%.ipynb
+$(OUT)/%.html: $(OUT)/%.ipynb $(SHOWN)
 	@$(BIN)/python -m utils.pages $<
+
+book: $(OUT)/book/index.html
+	@echo "Open $<"
+
+$(OUT)/book/index.html: $(NOTEBOOKS:%=$(OUT)/%.ipynb) $(SHOWN) utils/book.py README.md docs/glossary.md docs/kaggle.md docs/viewer.png released/CARD.md
+	@$(BIN)/python -m utils.book $(OUT) >/dev/null
 
 test: $(BIN)/.ready
 	$(BIN)/ruff check .
@@ -59,7 +67,7 @@ classic: .venv-classic/.ready
 # installs there must add to it and replace nothing.
 COLAB := .venv-colab
 colab: $(COLAB)/.ready
-	$(COLAB)/bin/pytest --ignore tests/test_viewer_notebook.py --ignore tests/test_notebooks.py
+	$(COLAB)/bin/pytest --ignore tests/test_viewer_notebook.py --ignore tests/test_notebooks.py --ignore tests/test_book.py
 	@for name in 01_eda 04_infer; do echo "== $$name"; \
 	  LUMBAR_HOME=$(abspath $(OUT))/colab $(COLAB)/bin/papermill $$name.ipynb $(OUT)/colab-$$name.ipynb --log-level ERROR || exit 1; done
 

@@ -2,7 +2,7 @@
 
 python -m benchmarks.transfer [--home out] [--studies 8] [--seeds 2] [--out docs/transfer.csv]
 
-The preset zero_shot in small (64 phantoms, about three minutes a run), once more without one choice after the other, in the model
+The preset zero_shot in small (64 phantoms, five to ten minutes a run), once more without one choice after the other, in the model
 it concerns; the other model is that of the whole recipe. Judged on phantoms of another seed whose contrast is "random", more
 than in any training, graded as readers grade: a model that has learnt brightness by heart is lost there, as it is on patients.
 A difference between rows must exceed that between the seeds of one.
@@ -27,7 +27,7 @@ from utils.presets import get_preset
 
 HELD_OUT_SEED, SEEDS = 6161, range(2)  # of the phantoms; of how they are perturbed
 SMALL = {"phantom_studies": 64, "phantom_test_studies": 0, "phantom_size": "demo", "slices": 3, "batch": 2}
-SMALL |= {"locator_epochs": 20, "grader_epochs": 8}
+SMALL |= {"locator_epochs": 40, "grader_epochs": 12}
 
 
 @dataclass

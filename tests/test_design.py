@@ -1,4 +1,4 @@
-"""The floors of the README hold: each module imports only from the floors below it."""
+"""The floors of docs/code.md hold: each module imports only from the floors below it."""
 
 import ast
 import re
@@ -11,14 +11,14 @@ PACKAGES = sorted(p.parent.name for p in (ROOT / "utils").glob("*/__init__.py"))
 
 
 def floors() -> dict[str, int]:
-    rows = re.findall(r"^\| (\d) \| (.+) \|$", (ROOT / "README.md").read_text(), re.M)
+    rows = re.findall(r"^\| (\d) \| (.+) \|$", (ROOT / "docs" / "code.md").read_text(), re.M)
     outside = [(floor, re.sub(r"\(inside[^)]*\)", "", text)) for floor, text in rows]
     return {name: int(floor) for floor, text in outside for name in re.findall(r"`(\w+)`", text)}
 
 
 def inside(package: str) -> list[str]:
-    """The rooms of a package, in the README's order."""
-    listed = re.search(rf"`{package}`[^(]*\(inside, each on the one before: ([^);]*)", (ROOT / "README.md").read_text())
+    """The rooms of a package, in the order of docs/code.md."""
+    listed = re.search(rf"`{package}`[^(]*\(inside, each on the one before: ([^);]*)", (ROOT / "docs" / "code.md").read_text())
     return re.findall(r"`(\w+)`", listed[1])
 
 
@@ -32,7 +32,7 @@ def imported(path: Path) -> set[str]:
     return names - {"__version__"}
 
 
-def test_every_module_stands_on_a_floor_of_the_readme():
+def test_every_module_stands_on_a_floor():
     modules = {p.stem for p in (ROOT / "utils").glob("*.py")} | set(PACKAGES)
     assert modules - {"__init__"} == set(floors())
 

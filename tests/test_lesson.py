@@ -1,22 +1,72 @@
-"""Check-yourself cells answer every kind of answer kindly."""
+"""Check-yourself cells answer every kind of answer kindly, and the quiz is marked as by hand."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from utils.lesson import check
+from utils import lesson, metrics, rsna
+from utils.lesson import QUESTIONS, check
+
+ANSWERED = pd.DataFrame(
+    [
+        (rsna.row_id(7, rsna.CANAL, "L1/L2"), "Normal/Mild", "Normal/Mild"),
+        (rsna.row_id(7, rsna.CANAL, "L2/L3"), "Normal/Mild", "Severe"),
+        (rsna.row_id(7, rsna.CANAL, "L3/L4"), "Severe", "Severe"),
+        (rsna.row_id(8, rsna.CANAL, "L3/L4"), "Moderate", "Normal/Mild"),
+        (rsna.row_id(8, rsna.CANAL, "L4/L5"), "Moderate", None),  # nobody graded it: not marked
+    ],
+    columns=["row_id", "answer", "label"],
+).assign(condition=rsna.CANAL, level=["L1/L2", "L2/L3", "L3/L4", "L3/L4", "L4/L5"])
 
 
 @pytest.mark.parametrize(
-    ("answer", "right", "tolerance", "begins"),
+    ("question", "answer", "begins"),
     [
-        (..., 5, 0, "✎ Replace the ..."),
-        (5, 5, 0, "✓ Yes."),
-        (4.6, 5, 0.5, "✓ Yes."),
-        (4, 5, 0.5, "✗ Not yet. Hint: count"),
-        ("five", 5, 0, "✗ A number is expected here, not str. Hint: count"),
-        (" Left", "left", 0, "✓ Yes."),
-        (None, "left", 0, "✗ Not yet."),
+        ("rows", ..., "✎ Replace the ..."),
+        ("rows", 200, "✓ Yes."),
+        ("rows", 200.0, "✓ Yes."),
+        ("rows", 25, "✗ Not yet. Hint: that is one study's"),
+        ("rows", 77, "✗ Not yet. Hint: five conditions"),
+        ("rows", "many", "✗ A number is expected here, not str. Hint: five conditions"),
+        ("jitter", 1.8, "✓ Yes."),
+        ("jitter", 0, "✗ Not yet. Hint: crops in use will be off"),
+        ("side", " Right", "✓ Yes."),
+        ("side", "left", "✗ Not yet. Hint: +x is left"),
+        ("side", None, "✗ Not yet. Hint: in DICOM's"),
+        ("side", np.array([1, 2]), "✗ Not yet."),
     ],
 )
-def test_answers(capsys, answer, right, tolerance, begins):
-    assert check(answer, right, "count", tolerance) is None
+def test_answers(capsys, question, answer, begins):
+    assert check(question, answer) is None
     assert capsys.readouterr().out.startswith(begins)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_question_knows_its_answer_and_helps_who_is_wrong(capsys, question):
+    asked = QUESTIONS[question]
+    check(question, asked.right)
+    assert capsys.readouterr().out == "✓ Yes.\n"
+    for wrong, hint in [*asked.wrong.items(), ("no such answer", asked.hint)]:
+        check(question, wrong)
+        told = capsys.readouterr().out
+        assert told.startswith("✗")
+        assert hint in told
+        assert str(asked.right) not in told.split() or str(asked.right) in hint.split(), "the hint must not be the answer"
+
+
+def test_a_learner_is_marked_beside_others():
+    """Of four marked places two are right; one of the two Severe ones is missed. Kappa by hand: weights 0, 1, 2 steps;
+    disagreement 2 + 1 = 3 steps of 4 places; by chance (labels N N S S, answers N N M S) the mean of all 16 pairs:
+    from N: 0 0 1 2, from S: 2 2 1 0, twice each: 16 steps of 16 pairs = 1; so 1 - 0.75 / 1 = 0.25."""
+    sure = metrics.prior(pd.DataFrame(columns=["condition", "level", "grade"])) * 0 + [1, 0, 0]
+    table = lesson.marks(ANSWERED, {"all normal": metrics.constant_submission(sure, [7, 8])})
+    assert table.loc["you", ["places", "right, %", "Severe missed"]].tolist() == [4, 50, 1]
+    assert table.loc["you", "kappa, spinal"] == pytest.approx(0.25)
+    assert table.loc["all normal", ["places", "right, %", "Severe missed"]].tolist() == [4, 50, 2]
+    assert table.loc["all normal", "kappa, spinal"] == pytest.approx(0)
+    assert table.loc["two readers of real MRI", ["kappa, spinal", "kappa, foraminal"]].tolist() == [0.73, 0.58]
+
+
+def test_a_quiz_that_nobody_took_has_readers_only():
+    assert lesson.marks(ANSWERED[:0], {}).index.tolist() == ["two readers of real MRI"]
+    assert lesson.marks(ANSWERED[4:], {}).index.tolist() == ["two readers of real MRI"]

@@ -1,5 +1,6 @@
 """The four notebooks keep the house style, and run whole, one after the other, on a small phantom."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -11,9 +12,12 @@ import nbformat
 import pandas as pd
 import pytest
 
+from benchmarks import sections
 from utils import metrics, pages, rsna
+from utils.lesson import QUESTIONS
 
 ROOT = Path(__file__).parent.parent
+TAGS = ("wrong", "right", "solution")
 NAMES = ("01_eda", "02_preprocess", "03_train", "04_infer")
 
 
@@ -47,13 +51,26 @@ def test_the_badge_opens_this_very_notebook_in_the_projects_repository(notebook)
     assert f"git clone -q https://github.com/{repository} " in code_of(nb)[0]
 
 
+def words_of(nb) -> str:
+    return "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+
+
 def test_slots_are_there_in_order(notebook):
-    _, nb = notebook
-    text = "\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
-    slots = ["# ", "| section |", "*Reads*", "## 1 · Set up", "Check yourself", "## Takeaways", "## Exercises", "Solutions"]
-    places = [text.find(slot) for slot in slots]
+    name, nb = notebook
+    other = "**Back to:** [1" if name == NAMES[-1] else "**Next:** ["
+    slots = ["[![Open in Colab]", "# ", "| section | what you will see | measured on 2 CPU cores | GPU? |", "*Reads*", "*Leaves*"]
+    slots += ["## 1 · Set up", "Check yourself", "## Takeaways", "## Exercises", "Solutions", "**Sources.**", other]
+    places = [words_of(nb).find(slot) for slot in slots]
     assert -1 not in places
     assert places == sorted(places)
+
+
+def test_the_table_at_the_top_names_every_section_and_its_measured_time(notebook):
+    _, nb = notebook
+    headings = re.findall(r"^## (\d+) · ", words_of(nb), re.M)
+    rows = re.findall(r"^\| (\d+) [^|]+\|[^|]+\| (.*?) \| \w[\w ]* \|$", nb.cells[0].source, re.M)
+    assert [number for number, _ in rows] == headings == [str(k + 1) for k in range(len(headings))]
+    assert all(re.fullmatch(r"\d+ (s|min)|–", time) for _, time in rows), rows
 
 
 def test_code_cells_are_short_and_prose_stands_between_them(notebook):
@@ -65,22 +82,90 @@ def test_code_cells_are_short_and_prose_stands_between_them(notebook):
     assert "ccc" not in kinds, "three code cells in a row without a word between them"
 
 
+def test_a_notebook_is_a_lesson_of_an_hour(notebook):
+    _, nb = notebook
+    assert 40 <= len(nb.cells) <= 90
+    assert 900 <= len(re.sub(r"```.*?```", "", words_of(nb), flags=re.S).split()) <= 2800
+    assert 8 <= len(re.findall(r"^## ", words_of(nb), re.M)) <= 14
+    assert len(nbformat.writes(nb)) < 100_000
+
+
+def test_every_figure_is_followed_by_a_word_about_it(notebook):
+    """A caption explains what was seen; a text for those who cannot see the picture is made by plots.house_style."""
+    _, nb = notebook
+    assert any("plots.house_style()" in source for source in code_of(nb))
+    for cell, after in itertools.pairwise(nb.cells):
+        if cell.cell_type == "code" and re.search(r"plots\.(?!house_style|picture|draw|MARK)\w+\(|plt\.subplots", cell.source):
+            follows = nb.cells[nb.cells.index(after) :][:2]
+            assert any(one.cell_type == "markdown" for one in follows), cell.source
+
+
+def test_words_of_the_trade_are_linked_where_they_are_explained(notebook):
+    _, nb = notebook
+    assert "](docs/glossary.md#" in words_of(nb)
+
+
+def test_images_have_a_text(notebook):
+    _, nb = notebook
+    assert all(text for text in re.findall(r"!\[(.*?)\]\(", words_of(nb)))
+
+
 def test_links_between_notebooks_lead_somewhere(notebook):
     _, nb = notebook
-    text = "\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
-    targets = [t for t in re.findall(r"\]\(([^)]+)\)", text) if not t.startswith("http")]
+    targets = [t for t in re.findall(r"\]\(([^)]+)\)", words_of(nb)) if not t.startswith("http")]
     assert targets
-    assert all((ROOT / target).is_file() for target in targets)
+    assert all((ROOT / target.partition("#")[0]).is_file() for target in targets)
 
 
-def test_exercise_solutions_are_python(notebook):
+# --- check-yourself cells and exercises ------------------------------------------------------------------------------
+
+
+def questions_of(nb) -> list[tuple[int, str, str, str]]:
+    """Of every check-yourself cell: where it stands, the question's name, the answer's, and the line that solves it."""
+    found = []
+    for k, cell in enumerate(nb.cells):
+        asked = re.fullmatch(r"""(\w+) = \.\.\.  # your answer\ncheck\("([^"]+)", (\w+)\)""", cell.source)
+        if cell.cell_type == "code" and "check(" in cell.source:
+            assert asked, f"not in the form of a check-yourself cell: {cell.source}"
+            solved = re.match(r"<details><summary>Solution</summary>\n\n`(.+?)`", nb.cells[k + 1].source)
+            assert solved, f"no solution is folded below {cell.source}"
+            assert asked[1] == asked[3] == solved[1].split(" = ")[0]
+            found.append((k, asked[2], asked[1], solved[1]))
+    return found
+
+
+def solutions_of(nb) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", nb.cells[-1].source, re.S)
+
+
+def test_there_are_questions_all_along_and_every_one_is_asked_once():
+    notebooks = [nbformat.read(ROOT / f"{name}.ipynb", 4) for name in NAMES]
+    asked = [name for nb in notebooks for _, name, _, _ in questions_of(nb)]
+    assert sorted(asked) == sorted(QUESTIONS)
+    assert all(len(questions_of(nb)) >= 6 for nb in notebooks)
+
+
+def test_three_or_four_exercises_each_with_its_solution(notebook):
     _, nb = notebook
-    for source in re.findall(r"```python\n(.*?)```", nb.cells[-1].source, re.S):
-        compile(source, "solution", "exec")
+    exercises = re.findall(r"^(\d)\. ", nb.cells[-1].source.split("## Exercises")[1].split("<details>")[0], re.M)
+    assert exercises in (["1", "2", "3"], ["1", "2", "3", "4"])
+    assert [source.split()[1].rstrip(":") for source in solutions_of(nb)] == exercises
+
+
+def taught(nb):
+    """The notebook as a learner leaves it: every question answered wrongly and then rightly, every exercise solved."""
+    for k, name, answer, solution in reversed(questions_of(nb)):
+        for tag, line in (("right", solution), ("wrong", f'{answer} = "no such answer"')):
+            cell = nbformat.v4.new_code_cell(f'{line}\ncheck("{name}", {answer})', metadata={"tags": [tag]})
+            nb.cells.insert(k + 1, cell)
+    nb.cells += [nbformat.v4.new_code_cell(source, metadata={"tags": ["solution"]}) for source in solutions_of(nb)]
+    return nb
 
 
 def run(name: str, home: Path, *parameters: str) -> None:
-    command = [sys.executable, "-m", "papermill", f"{name}.ipynb", str(home / f"{name}.ipynb"), "--no-progress-bar"]
+    lesson = home / f"taught-{name}.ipynb"
+    nbformat.write(taught(nbformat.read(ROOT / f"{name}.ipynb", 4)), lesson)
+    command = [sys.executable, "-m", "papermill", str(lesson), str(home / f"{name}.ipynb"), "--no-progress-bar"]
     done = subprocess.run(
         [*command, "-p", "PRESET", "smoke", *parameters],
         cwd=ROOT, env=os.environ | {"LUMBAR_HOME": str(home)}, capture_output=True, text=True, check=False,
@@ -107,6 +192,25 @@ def test_the_four_notebooks_end_in_a_valid_scored_submission(executed):
     assert len(list((executed / "report").glob("*.html"))) == 2
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wrong_answer_gets_a_hint_a_right_one_a_tick_and_solutions_solve(executed, name):
+    cells = nbformat.read(executed / f"{name}.ipynb", 4).cells
+    told = {tag: ["".join(o.get("text", "") for o in c.outputs) for c in cells if tag in c.metadata.tags] for tag in TAGS}
+    assert all(text.startswith("✗") and "Hint" in text for text in told["wrong"])
+    assert all(text == "✓ Yes.\n" for text in told["right"])
+    assert len(told["wrong"]) == len(told["right"]) >= 6
+    figures = [c for c in cells if "solution" in c.metadata.tags and any("image/png" in o.get("data", {}) for o in c.outputs)]
+    assert sum(bool(text.strip()) for text in told["solution"]) + len(figures) == len(told["solution"]) >= 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_has_a_text_for_those_who_cannot_see_it(executed, name):
+    cells = nbformat.read(executed / f"{name}.ipynb", 4).cells
+    texts = [o.metadata["image/png"]["alt"] for c in cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert texts
+    assert all(len(text) > 10 for text in texts), texts
+
+
 def test_executed_notebooks_show_figures_and_the_viewer(executed):
     for name in NAMES:
         nb = nbformat.read(executed / f"{name}.ipynb", 4)
@@ -130,3 +234,21 @@ def test_real_tables_with_one_studys_images_go_through_01_02_and_04(executed, re
     answers = pd.read_csv(executed / "submission.csv")
     assert len(answers) == 25
     metrics.check_submission(answers, answers.row_id)
+
+
+def test_the_time_of_a_section_is_that_of_its_cells(tmp_path):
+    def cell(kind, source, seconds=None):
+        made = getattr(nbformat.v4, f"new_{kind}_cell")(source)
+        made.metadata["papermill"] = {"duration": seconds}
+        return made
+
+    top = "| section | t |\n|---|---|\n| 1 Set up | words | TIME | no |\n| 2 Look | words | 7 s | no |"
+    cells = [cell("markdown", top), cell("markdown", "## 1 · Set up"), cell("code", "a", 100.0), cell("code", "b", 41.0)]
+    cells += [cell("markdown", "<details></details>\n\n## 2 · Look"), cell("code", "c", 0.2)]
+    path = tmp_path / "lesson.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    spent = sections.seconds_by_section(nbformat.read(path, 4))
+    assert spent == {1: 141.0, 2: 0.2}
+    sections.write(path, spent)
+    rows = nbformat.read(path, 4).cells[0].source.splitlines()[2:]
+    assert rows == ["| 1 Set up | words | 2 min | no |", "| 2 Look | words | 1 s | no |"]

@@ -27,7 +27,18 @@ from utils.locate import GLANCE, locate
 from utils.models import Grader, Locator
 from utils.prepare import PreparedStudy, prepare_study
 from utils.presets import Preset
-from utils.rsna import GRADE_COLUMNS, SAGITTAL_T1, SAGITTAL_T2, SERIES_OF, TARGETS, Tables, load_tables, row_id, row_ids
+from utils.rsna import (
+    GRADE_COLUMNS,
+    SAGITTAL_T1,
+    SAGITTAL_T2,
+    SERIES_OF,
+    TARGETS,
+    Tables,
+    load_tables,
+    row_id,
+    row_ids,
+    studies_of,
+)
 from utils.views import MARGIN, OTHER_TARGET, POINT, TARGET_LEVEL, VIEW_TARGET, VIEWS, grader_views, mirrored, nearest
 
 PRIOR = "prior used:"  # how the note of an answer begins that rests on no image
@@ -306,7 +317,7 @@ def asked_studies(tables: Tables, split: str) -> list[int]:
     if split == "train":
         return tables.studies("train")
     listed = tables.series[tables.series.split == "test"].study_id
-    sampled = tables.submission.row_id.str.split("_").str[0].astype("int64")
+    sampled = studies_of(tables.submission.row_id)
     return sorted(set(map(int, listed)) | set(map(int, sampled)))
 
 

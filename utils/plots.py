@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython import get_ipython
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -17,13 +20,57 @@ PALETTE = dict(zip(GRADES, GRADE_COLOURS))
 NO_ANSWER = "#DDDDDD"
 SHORT = dict(zip(CONDITIONS, ("canal", "Left foramen", "Right foramen", "Left recess", "Right recess"), strict=True))
 MARKERS = {"spinal": "o", "foraminal": "^", "subarticular": "s"}
+FAMILY_COLOURS = dict(zip(FAMILIES, ("#0072B2", "#009E73", "#CC79A7"), strict=True))  # Okabe and Ito's, as the grades'
+MARK = "#F0E442"  # what is pointed at on an image
+LOOK = {
+    "figure.facecolor": "white",  # a dark page must not shine through: black letters would vanish
+    "savefig.facecolor": "white",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "legend.frameon": False,
+}
+
+
+def house_style() -> None:
+    """One look for all figures that follow; in a notebook each also gets a text for those who cannot see it."""
+    plt.rcParams.update(LOOK)
+    shell = get_ipython()
+    if shell is not None:
+        plt.close(plt.figure())  # loads the notebook's backend, which says how figures become pictures
+        pictures = shell.display_formatter.formatters["image/png"]
+        draw = pictures.type_printers.get(Figure)
+        if draw and getattr(draw, "__name__", "") != "with_text":  # not a second time
+
+            def with_text(figure):
+                return draw(figure), {"alt": alt_text(figure)}
+
+            pictures.for_type(Figure, with_text)
+
+
+def alt_text(figure: Figure) -> str:
+    """What a figure shows, in words: its title, then its panels with their axes."""
+    panels = []
+    for ax in figure.axes:
+        axes = [f"{name}: {label}" for name, label in (("across", ax.get_xlabel()), ("up", ax.get_ylabel())) if label]
+        panels.append(", ".join(filter(None, [ax.get_title(), *axes])))
+    parts = [figure.get_suptitle(), *dict.fromkeys(filter(None, panels))]
+    return "; ".join(" ".join(part.split()) for part in parts if part) or "figure"
+
+
+def picture(ax, image: np.ndarray, title: str = "", **style):
+    """A grey image without axes."""
+    ax.imshow(image, **{"cmap": "gray"} | style)
+    ax.set(title=title, xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    return ax
 
 
 def draw_slice(ax, one: Slice, title: str = "", ruler_mm: float = 50.0):
     """One slice true to mm, windowed at its own 1–99.5 percentiles, with direction letters and a ruler."""
     low, high = np.percentile(one.pixels, (1, 99.5))
     height, width = one.pixels.shape
-    ax.imshow(one.pixels, cmap="gray", vmin=low, vmax=max(high, low + 1), aspect=one.spacing[1] / one.spacing[0])
+    picture(ax, one.pixels, title, vmin=low, vmax=max(high, low + 1), aspect=one.spacing[1] / one.spacing[0])
     places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02))
     sides = (("left", "center"), ("right", "center"), ("center", "top"), ("center", "bottom"))
     for letter, place, (ha, va) in zip(one.letters, places, sides):
@@ -31,7 +78,7 @@ def draw_slice(ax, one: Slice, title: str = "", ruler_mm: float = 50.0):
     x0 = width * 0.04
     ax.plot([x0, x0 + ruler_mm / one.spacing[0]], [height * 0.96] * 2, color="white", lw=2)
     ax.text(x0, height * 0.945, f"{ruler_mm:.0f} mm", color="white", fontsize=7, va="bottom")
-    ax.set(title=title, xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     return ax
 
 
@@ -41,7 +88,21 @@ def side_by_side(slices: list[Slice], titles: list[str], mark_mm: np.ndarray | N
     for ax, one, title in zip(axes[0], slices, titles):
         draw_slice(ax, one, title)
         if mark_mm is not None:
-            ax.plot(*one.to_pixel(mark_mm), "+", color="#F0E442", ms=22, mew=2)
+            ax.plot(*one.to_pixel(mark_mm), "+", color=MARK, ms=22, mew=2)
+    return fig
+
+
+def anatomy(slices: dict[str, Slice], parts: dict[str, np.ndarray]) -> Figure:
+    """Slices by title with parts by name, points (3,) in mm: each is named where it lies in a slice."""
+    fig, axes = plt.subplots(1, len(slices), figsize=(4.6 * len(slices), 3.9), layout="constrained", squeeze=False)
+    for ax, (title, one) in zip(axes[0], slices.items()):
+        draw_slice(ax, one, title)
+        shown = sorted((one.to_pixel(mm)[1], *one.to_pixel(mm), name) for name, mm in parts.items() if abs(one.distance(mm)) < 4)
+        at = {"textcoords": "axes fraction", "va": "center", "fontsize": 11}
+        for k, (_, x, y, name) in enumerate(shown):
+            at["xytext"] = 1.02, 0.9 - 0.8 * k / max(len(shown) - 1, 1)
+            ax.annotate(name, (x, y), arrowprops={"arrowstyle": "-", "color": "#E69F00", "lw": 1}, **at)
+            ax.plot(x, y, "o", color=MARK, ms=4)
     return fig
 
 
@@ -92,7 +153,7 @@ def busiest(series: Series, points: pd.DataFrame | None) -> int:
 def _legend(fig) -> None:
     kinds = [plt.Line2D([], [], marker=m, ls="none", mfc="none", mec="grey", label=f) for f, m in MARKERS.items()]
     grades = [plt.Line2D([], [], marker="o", ls="none", color=c, label=g) for g, c in PALETTE.items()]
-    fig.legend(handles=kinds + grades, loc="outside lower center", ncols=6, frameon=False)
+    fig.legend(handles=kinds + grades, loc="outside lower center", ncols=6)
 
 
 def prevalence(labels: pd.DataFrame) -> Figure:
@@ -105,18 +166,20 @@ def prevalence(labels: pd.DataFrame) -> Figure:
         share = 100 * share.div(share.sum(axis=1).clip(lower=1), axis=0)
         share.plot.bar(stacked=True, ax=ax, color=list(GRADE_COLOURS), legend=False, width=0.8, rot=0)
         ax.set(title=family, xlabel="level", ylabel="share of labels, %", ylim=(0, 100))
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     fig.suptitle("How often is each grade, level by level?")
     return fig
 
 
-def grade_grid(study_labels: pd.DataFrame, ax=None):
+def grade_grid(study_labels: pd.DataFrame) -> Figure:
     """The 5 × 5 table of one study: levels down, conditions across; letter and colour say the grade."""
-    ax = ax or plt.subplots(figsize=(6.5, 3), layout="constrained")[1]
+    fig, ax = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
     grades = study_labels.set_index(["level", "condition"]).grade
     grid = [[grades.get((level, condition)) for condition in CONDITIONS] for level in LEVELS]
     words = [[grade[0] if isinstance(grade, str) else "–" for grade in row] for row in grid]
-    return _cells(ax, [[PALETTE.get(grade, NO_ANSWER) for grade in row] for row in grid], words, LEVELS, SHORT.values())
+    colours = [[PALETTE.get(grade, NO_ANSWER) for grade in row] for row in grid]
+    _cells(ax, colours, words, LEVELS, SHORT.values()).set_title("All 25 grades of one study: Normal/Mild, Moderate, Severe")
+    return fig
 
 
 def _cells(ax, colours: list[list], words: list[list[str]], rows, columns):
@@ -145,19 +208,28 @@ def brightness(before: dict[str, Series], after: dict[str, Series]) -> Figure:
         for name, one in all_series.items():
             ax.hist(np.concatenate([p[::4, ::4].ravel() for p in one.pixels]), bins=60, histtype="step", label=name)
         ax.set(title=title, xlabel="brightness", ylabel="pixels", yscale="log")
-    axes[1].legend(frameon=False)
+    axes[1].legend()
     return fig
 
 
-def crops(stack: np.ndarray, titles: list[str], title: str = "", size_mm: float | None = None) -> Figure:
-    """Rows of crops: stack (rows, slices, px, px)."""
-    rows, columns = stack.shape[:2]
-    fig, axes = plt.subplots(rows, columns, figsize=(1.7 * columns + 1.6, 1.7 * rows + 0.5), layout="constrained", squeeze=False)
+def crops(
+    stack: np.ndarray,
+    titles: list[str],
+    title: str = "",
+    size_mm: float | None = None,
+    columns: Sequence[str] = (),
+    inches: float = 1.7,
+) -> Figure:
+    """Rows of crops: stack (rows, slices, px, px); one that is nan throughout stays empty."""
+    rows, across = stack.shape[:2]
+    size = inches * across + 1.6, inches * rows + 0.5
+    fig, axes = plt.subplots(rows, across, figsize=size, layout="constrained", squeeze=False)
     for row, name, line in zip(axes, titles, stack):
         for ax, image in zip(row, line):
-            ax.imshow(image, cmap="gray", vmin=0, vmax=np.max(line))
-            ax.set(xticks=[], yticks=[])
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+            picture(ax, image, vmin=0, vmax=np.nanmax(line) if np.isfinite(line).any() else 1)
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    for ax, name in zip(axes[0], columns):
+        ax.set_title(name, color=PALETTE.get(name, "black"), fontweight="bold")
     fig.suptitle(title + (f" ({size_mm:.0f} mm wide)" if size_mm else ""))
     return fig
 
@@ -169,7 +241,7 @@ def learning_curves(histories: dict[str, pd.DataFrame]) -> Figure:
         ax.plot(history.epoch, history.loss, marker=".", label="training (jittered)", color="#0072B2")
         ax.plot(history.epoch, history.held_out, marker=".", label="held-out studies", color="#CC79A7")
         ax.set(title=name, xlabel="epoch", ylabel="loss")
-        ax.legend(frameon=False)
+        ax.legend()
     return fig
 
 
@@ -177,14 +249,14 @@ def locator_errors(points: pd.DataFrame) -> Figure:
     """How far found points lie from annotated ones, per family, as the share within so many mm."""
     fig, ax = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
     family = points.condition.map(FAMILY)
-    for name, colour in zip(FAMILIES, ("#0072B2", "#009E73", "#CC79A7")):
+    for name, colour in FAMILY_COLOURS.items():
         errors = np.sort(points.error_mm[family == name])
         if len(errors):
             share = 100 * np.arange(1, len(errors) + 1) / len(errors)
             ax.step(errors, share, label=f"{name}: median {np.median(errors):.1f} mm", color=colour)
     ax.set(xlabel="distance to the annotated point, mm", ylabel="share of points, %", xlim=(0, 45), ylim=(0, 101))
     ax.set_title("How far off is the locator on studies it has not seen?")
-    ax.legend(frameon=False, loc="lower right")
+    ax.legend(loc="lower right")
     return fig
 
 
@@ -201,7 +273,7 @@ def score_bars(scores: dict[str, object], intervals: dict[str, pd.DataFrame] | N
             limits = intervals[name].loc[list(terms), ["low", "high"]].to_numpy()
             ax.vlines([bar.get_x() + bar.get_width() / 2 for bar in bars], *limits.T, color="black", lw=1.2)
     ax.set(title="The score, term by term (lower is better)", ylabel="weighted log loss")
-    ax.legend(frameon=False, ncols=len(scores), loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    ax.legend(ncols=len(scores), loc="upper center", bbox_to_anchor=(0.5, -0.1))
     ax.figure.set_layout_engine("constrained")
     return ax.figure
 
@@ -215,7 +287,7 @@ def reliability(table: pd.DataFrame) -> Figure:
         ax.scatter(rows.predicted, rows.observed, s=8 + 6 * np.sqrt(rows["count"]), color=PALETTE[grade])
     ax.set(xlabel="predicted probability", ylabel="observed frequency", xlim=(0, 1), ylim=(0, 1))
     ax.set_title("Does 0.7 mean seven out of ten?")
-    ax.legend(frameon=False)
+    ax.legend()
     return fig
 
 
@@ -255,5 +327,4 @@ def finding_bars(findings: pd.DataFrame) -> Figure:
     ax.barh(counts.index, counts, color="#56B4E9")
     ax.bar_label(ax.containers[0], padding=3)
     ax.set(xlabel="studies", title="What the audit found")
-    ax.spines[["top", "right"]].set_visible(False)
     return fig

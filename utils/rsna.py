@@ -65,6 +65,11 @@ def row_ids(study_id: int) -> list[str]:
     return [row_id(study_id, condition, level) for condition in _SUBMISSION_ORDER for level in LEVELS]
 
 
+def studies_of(row_ids: pd.Series) -> pd.Series:
+    """The study that each row id begins with."""
+    return row_ids.str.split("_").str[0].astype("int64")
+
+
 @dataclass(frozen=True)
 class Tables:
     """The five CSV files of one data folder, validated.

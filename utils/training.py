@@ -36,7 +36,7 @@ from utils.models import Grader, Locator
 from utils.phantom.grades import shares
 from utils.prepare import PreparedStudy, StoreError, load_study
 from utils.presets import Preset, get_preset, shaped_like
-from utils.rsna import FAMILIES, FAMILY, GRADE_COLUMNS, SERIES_OF, TARGETS, row_id
+from utils.rsna import FAMILIES, FAMILY, GRADE_COLUMNS, SERIES_OF, TARGETS, row_id, studies_of
 from utils.views import nearest, point_table
 from utils.workspace import Workspace
 
@@ -283,7 +283,7 @@ def oof_score(prepared: str | Path, run: str | Path) -> metrics.Score:
     """The competition's score of the run's out-of-fold answers."""
     oof = pd.read_csv(Path(run) / "oof.csv")
     labels = pd.read_csv(Path(prepared) / "labels.csv")
-    studies = oof.row_id.str.split("_").str[0].astype("int64").unique()
+    studies = studies_of(oof.row_id).unique()
     return metrics.rsna_score(labels[labels.study_id.isin(studies)], oof)
 
 

@@ -37,11 +37,8 @@ def viewer_script() -> str:
     return module() + "\nmountAll(document);\n"
 
 
-def page_html(data: Payload, title: str, above: str = "", below: str = "") -> str:
-    """A whole page round viewer_html, whose policy forbids every request and every script but the viewer's own.
-
-    above and below are HTML put before and after the viewer; whoever makes them escapes what comes from data.
-    """
+def page_head(title: str) -> str:
+    """How a page with viewers begins: its policy forbids every request and every script but the viewer's own."""
     digest = base64.b64encode(hashlib.sha256(viewer_script().encode()).digest()).decode()
     policy = f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:"
     return (
@@ -49,6 +46,16 @@ def page_html(data: Payload, title: str, above: str = "", below: str = "") -> st
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">\n'
         f"<title>{html.escape(title)}</title>\n"
+    )
+
+
+def page_html(data: Payload, title: str, above: str = "", below: str = "") -> str:
+    """A whole page round viewer_html.
+
+    above and below are HTML put before and after the viewer; whoever makes them escapes what comes from data.
+    """
+    return (
+        f"{page_head(title)}"
         "<style>body { margin: 12px auto; max-width: 1400px; padding: 0 12px; background: Canvas; color: CanvasText }</style>\n"
         f"</head><body>\n{above}{viewer_html(data)}{below}</body></html>\n"
     )

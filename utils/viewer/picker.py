@@ -121,7 +121,7 @@ def _default(tables: rsna.Tables, predictions: pd.DataFrame | None) -> list[int]
     here = [study for study in tables.studies("train") + tables.studies("test") if study in described]
     if predictions is None or "row_id" not in predictions:
         return here
-    predicted = set(predictions.row_id.str.split("_").str[0].astype("int64"))
+    predicted = set(rsna.studies_of(predictions.row_id))
     return [study for study in here if study in predicted]
 
 
