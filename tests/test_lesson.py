@@ -6,6 +6,7 @@ import pytest
 
 from utils import lesson, metrics, rsna
 from utils.lesson import QUESTIONS, check
+from utils.viewer import StudyPicker
 
 ANSWERED = pd.DataFrame(
     [
@@ -70,3 +71,20 @@ def test_a_learner_is_marked_beside_others():
 def test_a_quiz_that_nobody_took_has_readers_only():
     assert lesson.marks(ANSWERED[:0], {}).index.tolist() == ["two readers of real MRI"]
     assert lesson.marks(ANSWERED[4:], {}).index.tolist() == ["two readers of real MRI"]
+
+
+def test_what_the_viewer_hands_back_can_be_marked_and_kept_for_the_next_notebook(tables, whole_study, tmp_path):
+    """A learner who grades 25 places of a study as its labels do, but for the first, which he calls something else."""
+    picker = StudyPicker(tables, [whole_study], quiz=True)
+    labels = tables.labels[tables.labels.study_id == whole_study].set_index(["condition", "level"]).grade
+    given = [rsna.GRADES.index(labels[target]) for target in rsna.TARGETS]
+    given[0] = (given[0] + 1) % 3
+    picker.viewer.quiz = {"on": True, "answers": given, "revealed": False}
+    everywhere = metrics.constant_submission(metrics.prior(tables.labels), [whole_study])
+    table = lesson.marks(picker.viewer.answers, {"prior": everywhere})
+    assert table.loc["you", "places"] == table.loc["prior", "places"] == 25
+    assert table.loc["you", "right, %"] == 96
+    picker.viewer.answers.to_csv(tmp_path / "quiz.csv", index=False)
+    before, now = lesson.quizzes(tmp_path / "quiz.csv", None)
+    assert lesson.marks(before, {}).loc["you", "right, %"] == 96
+    assert lesson.marks(now, {}).index.tolist() == lesson.marks(lesson.quizzes(tmp_path / "none.csv", None)[0], {}).index.tolist()
