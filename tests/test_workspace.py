@@ -21,11 +21,13 @@ def test_everything_lies_under_one_home(monkeypatch, tmp_path):
 
 
 def test_a_folder_of_ones_own(monkeypatch, tmp_path):
-    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    """The first time there is no home yet; afterwards tables can be written into it."""
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path / "new" / "home"))
     (tmp_path / "mine").mkdir()
     work = workspace.open_workspace(str(tmp_path / "mine"), "demo")
     assert work.data == tmp_path / "mine"
-    assert work.run == tmp_path / "runs" / "mine-demo"
+    assert work.run == tmp_path / "new" / "home" / "runs" / "mine-demo"
+    assert work.home.is_dir()
 
 
 def test_the_newest_finished_run_is_found_whatever_it_began_with(monkeypatch, tmp_path):

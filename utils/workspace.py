@@ -100,6 +100,7 @@ def open_workspace(
                 f"SOURCE = {source!r}: no such folder. Use one of {', '.join(SOURCES)}, or the folder with train.csv"
             )
         name = folder.name
+    base.mkdir(parents=True, exist_ok=True)
     return Workspace(source, preset, folder, base / "prepared" / name, base / "runs" / f"{name}-{preset.name}", base)
 
 
