@@ -260,3 +260,19 @@ def test_series_that_cross_stay_apart_and_others_are_joined(tables, whole_study)
     assert [one.instances for one in prepare.joined(halves)] == [axial.instances]
     combed = [replace(axial, slices=some) for some in (axial.slices[::2], axial.slices[1::2])]
     assert [one.instances for one in prepare.joined(combed)] == [one.instances for one in combed]
+
+
+def test_a_series_that_is_missing_or_broken_is_passed_over_and_named(phantom_root, whole_study, tmp_path):
+    """Half a download: one series has no folder, one has an empty file in place of every slice."""
+    root = shutil.copytree(phantom_root, tmp_path / "data")
+    tables = rsna.load_tables(root)
+    ids = tables.series_of(whole_study).set_index("series_description").series_id
+    shutil.rmtree(tables.folder(whole_study, ids[rsna.SAGITTAL_T1]))
+    for path in tables.folder(whole_study, ids[rsna.AXIAL_T2]).iterdir():
+        path.write_bytes(b"")
+    assert list(prepare.read_study(tables, whole_study)) == [rsna.SAGITTAL_T2]
+    study = prepare_study(tables, whole_study)
+    assert [part.description for part in study.series] == [rsna.SAGITTAL_T2]
+    named = " ".join(what for what, _ in study.left_out)
+    assert str(ids[rsna.SAGITTAL_T1]) in named
+    assert str(ids[rsna.AXIAL_T2]) in named

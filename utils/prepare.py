@@ -151,18 +151,17 @@ def prepare_series(parts: list[Series]) -> list[Series]:
 
 
 def read_study(tables: Tables, study_id: int) -> dict[str, Series]:
-    """Raw series by description, the longest of each kind; raises DicomError for one that cannot be read."""
-    found = [
-        (r.series_description, read_series(tables.folder(study_id, r.series_id))) for r in tables.series_of(study_id).itertuples()
-    ]
+    """Raw series by description, the longest of each kind. What cannot be used is passed over; prepare_study names it."""
+    usable, _ = _usable_series(tables, study_id)
+    found = [(row.series_description, series) for row, series in usable]
     return dict(sorted(found, key=lambda pair: len(pair[1])))
 
 
-def prepare_study(tables: Tables, study_id: int) -> PreparedStudy:
-    """Read and prepare one study in memory. What cannot be used is left out and named, never raised."""
+def _usable_series(tables: Tables, study_id: int) -> tuple[list[tuple], list[tuple[str, str]]]:
+    """A study's series as (row of the table, Series), and what was left out: (what, why)."""
     faults = known_faults()
     dropped = faults[faults.action == "drop series"].set_index("series_id").kind
-    kinds, raw, left_out = {}, {}, []
+    usable, left_out = [], []
     for row in tables.series_of(study_id).itertuples():
         what = f"series {row.series_id} ({row.series_description})"
         if row.series_id in dropped.index:
@@ -177,7 +176,15 @@ def prepare_study(tables: Tables, study_id: int) -> PreparedStudy:
             left_out.append((what, f"its slices are {series.orientation}"))
             continue
         left_out += [(f"{what} {name}", reason) for name, reason in series.left_out]
-        raw[row.series_id] = series
+        usable.append((row, series))
+    return usable, left_out
+
+
+def prepare_study(tables: Tables, study_id: int) -> PreparedStudy:
+    """Read and prepare one study in memory. What cannot be used is left out and named, never raised."""
+    usable, left_out = _usable_series(tables, study_id)
+    raw, kinds = {int(row.series_id): series for row, series in usable}, {}
+    for row, _ in usable:
         kinds.setdefault(row.series_description, []).append(int(row.series_id))
     ready = [
         PreparedSeries(series_id, description, series)
