@@ -1,5 +1,7 @@
 """Figures say in words what they show, name parts only where they lie, and give grades one colour each."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -48,6 +50,17 @@ def test_crops_stand_under_their_grades_in_the_colours_of_grades_and_gaps_stay_e
     assert heads == list(zip(rsna.GRADES, rsna.GRADE_COLOURS))
     assert plots.alt_text(fig).startswith("Room (50 mm wide); Normal/Mild, up: canal")
     fig.canvas.draw()  # nothing of nan is drawn, and nothing is raised
+
+
+@pytest.mark.parametrize(("width_mm", "told", "px"), [(100, "25 mm", 25), (200, "50 mm", 25), (48, "12.5 mm", 26.04)])
+def test_a_ruler_is_as_long_as_it_says_and_stays_in_the_picture(width_mm, told, px):
+    """Of 100 columns; a ruler ends before the letter in the middle of the lower edge."""
+    one = replace(slice_at(0.0), spacing=np.full(2, width_mm / 100))
+    ax = plots.draw_slice(plt.subplots()[1], one)
+    (line,) = ax.lines
+    assert told in [text.get_text() for text in ax.texts]
+    assert np.ptp(line.get_xdata()) == pytest.approx(px, abs=0.01)
+    assert max(line.get_xdata()) < 50
 
 
 def test_house_style_keeps_figures_white_on_dark_pages():

@@ -67,7 +67,7 @@ def picture(ax, image: np.ndarray, title: str = "", **style):
 
 
 def draw_slice(ax, one: Slice, title: str = "", ruler_mm: float = 50.0):
-    """One slice true to mm, windowed at its own 1–99.5 percentiles, with direction letters and a ruler."""
+    """One slice true to mm, windowed at its own 1–99.5 percentiles, with direction letters and a ruler, shorter in a crop."""
     low, high = np.percentile(one.pixels, (1, 99.5))
     height, width = one.pixels.shape
     picture(ax, one.pixels, title, vmin=low, vmax=max(high, low + 1), aspect=one.spacing[1] / one.spacing[0])
@@ -75,9 +75,11 @@ def draw_slice(ax, one: Slice, title: str = "", ruler_mm: float = 50.0):
     sides = (("left", "center"), ("right", "center"), ("center", "top"), ("center", "bottom"))
     for letter, place, (ha, va) in zip(one.letters, places, sides):
         ax.text(*place, letter, transform=ax.transAxes, ha=ha, va=va, color="white", fontsize=9)
+    while ruler_mm > 0.4 * width * one.spacing[0]:  # to the letter in the middle and no further
+        ruler_mm /= 2
     x0 = width * 0.04
     ax.plot([x0, x0 + ruler_mm / one.spacing[0]], [height * 0.96] * 2, color="white", lw=2)
-    ax.text(x0, height * 0.945, f"{ruler_mm:.0f} mm", color="white", fontsize=7, va="bottom")
+    ax.text(x0, height * 0.945, f"{ruler_mm:g} mm", color="white", fontsize=7, va="bottom")
     ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     return ax
 
