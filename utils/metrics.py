@@ -143,9 +143,9 @@ def score_table(scores: dict[str, Score]) -> pd.DataFrame:
 def prior(labels: pd.DataFrame, weighted: bool = True, smoothing: float = 0.0) -> pd.DataFrame:
     """Share of each grade per condition and level, (25, 3), each label counted 1, 2 or 4 times if weighted.
 
-    The weighted prior minimises the metric among answers that do not look at the images. smoothing adds so many
-    labels of the overall mix to every target, so that a grade not met in a small set is not called impossible. A
-    target with no label at all gets the uniform answer.
+    Among answers that do not look at the images the weighted prior minimises the three families' terms; the any-severe term,
+    and so the whole, only nearly. smoothing adds so many labels of the overall mix to every target, so that a grade not met in
+    a small set is not called impossible. A target with no label at all gets the uniform answer.
     """
     counts = labels.dropna(subset=["grade"]).groupby(["condition", "level", "grade"]).size().unstack(fill_value=0)
     counts = counts.reindex(index=pd.MultiIndex.from_tuples(TARGETS), columns=list(GRADES), fill_value=0).astype(float)
