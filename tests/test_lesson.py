@@ -69,11 +69,11 @@ def test_a_learner_is_marked_beside_others():
 
 
 def test_a_quiz_that_nobody_took_has_readers_only():
-    assert lesson.marks(ANSWERED[:0], {}).index.tolist() == ["two readers of real MRI"]
+    assert lesson.marks(lesson.NO_ANSWERS, {}).index.tolist() == ["two readers of real MRI"]
     assert lesson.marks(ANSWERED[4:], {}).index.tolist() == ["two readers of real MRI"]
 
 
-def test_what_the_viewer_hands_back_can_be_marked_and_kept_for_the_next_notebook(tables, whole_study, tmp_path):
+def test_what_the_viewer_hands_back_can_be_marked(tables, whole_study):
     """A learner who grades 25 places of a study as its labels do, but for the first, which he calls something else."""
     picker = StudyPicker(tables, [whole_study], quiz=True)
     labels = tables.labels[tables.labels.study_id == whole_study].set_index(["condition", "level"]).grade
@@ -84,7 +84,15 @@ def test_what_the_viewer_hands_back_can_be_marked_and_kept_for_the_next_notebook
     table = lesson.marks(picker.viewer.answers, {"prior": everywhere})
     assert table.loc["you", "places"] == table.loc["prior", "places"] == 25
     assert table.loc["you", "right, %"] == 96
-    picker.viewer.answers.to_csv(tmp_path / "quiz.csv", index=False)
-    before, now = lesson.quizzes(tmp_path / "quiz.csv", None)
-    assert lesson.marks(before, {}).loc["you", "right, %"] == 96
-    assert lesson.marks(now, {}).index.tolist() == lesson.marks(lesson.quizzes(tmp_path / "none.csv", None)[0], {}).index.tolist()
+
+
+def test_answers_are_kept_from_one_session_and_notebook_to_the_next(tmp_path):
+    path = tmp_path / "quiz.csv"
+    assert lesson.kept(lesson.NO_ANSWERS, path).empty
+    assert not path.exists()
+    lesson.kept(ANSWERED[:3], path)
+    assert lesson.kept(lesson.NO_ANSWERS, path).row_id.tolist() == ANSWERED.row_id[:3].tolist()  # all cells were run again
+    second = ANSWERED[2:4].assign(answer="Moderate")  # a place once more, and a new one
+    both = lesson.kept(second, path).set_index("row_id").answer
+    assert both.loc[ANSWERED.row_id[:4]].tolist() == ["Normal/Mild", "Normal/Mild", "Moderate", "Moderate"]
+    assert lesson.marks(lesson.kept(lesson.NO_ANSWERS, path), {}).loc["you", "places"] == 4

@@ -25,6 +25,16 @@ class Question:
 
 QUESTIONS = {
     # 1 · Look
+    "bright": Question(
+        "fluid",
+        "look at the middle picture: what fills the canal?",
+        {"fat": "fat is bright on T1, and on plain T2 too; on STIR it is made dark. Which is bright on T2 and STIR alike?"},
+    ),
+    "image side": Question(
+        "right",
+        "you look from the feet at a patient who lies on the back",
+        {"left": "look for the letter L in the axial picture"},
+    ),
     "rows": Question(
         200,
         "five conditions at five levels, for each of the 8 studies",
@@ -38,10 +48,11 @@ QUESTIONS = {
             "frequencies": "honest about how often, but blind to the weights: a Severe row counts four times",
         },
     ),
-    "bright": Question(
-        "fluid",
-        "look at the middle picture: what fills the canal?",
-        {"fat": "fat is bright on T1, and on plain T2 too; on STIR it is made dark. Which is bright on T2 and STIR alike?"},
+    "row": Question(
+        300,
+        "the same field of view, in twice as many rows",
+        {150: "that row is now only half as far down", 75: "multiply or divide? Smaller pixels, more of them"},
+        tolerance=1,
     ),
     "side": Question("right", "in DICOM's patient space +x points to the patient's left", {"left": "+x is left, and −18 is …"}),
     "clue": Question(
@@ -49,13 +60,8 @@ QUESTIONS = {
         "in patient space the left has the greater x, whoever scanned",
         {
             "their pixels": "columns run from front to back on a sagittal slice: they say nothing of sides",
-            "their instance numbers": "a third of all scanners count the other way",
+            "their instance numbers": "in a third of all sagittal series they run the other way",
         },
-    ),
-    "plane": Question(
-        "axial t2",
-        "which plane shows the left and the right of one level in one picture?",
-        {"sagittal t1": "there left and right lie on different slices, and the recess is a corner seen edge-on"},
     ),
     # 2 · Prepare
     "sorted": Question(
@@ -66,10 +72,13 @@ QUESTIONS = {
     "also flip": Question(
         "labels",
         "left becomes right: which tables speak of sides?",
-        {"nothing": "then the model is told that the left foramen is narrowed, and shown the right one"},
+        {"nothing": "then the model is told that the left recess is narrowed, and shown the right one"},
     ),
     "width": Question(
-        32, "64 pixels, each half a millimetre wide", {64: "that is pixels", 128: "divide or multiply? A pixel is half a mm wide"}
+        80,
+        "how often do 0.6 mm fit into 48?",
+        {48: "that is millimetres", 28.8: "multiply or divide? Smaller pixels, more of them"},
+        tolerance=0.5,
     ),
     "percentiles": Question(
         "series",
@@ -110,12 +119,27 @@ QUESTIONS = {
         "a hundred more studies would not help to learn four by heart",
         {"the data are too few": "fewer are easier to learn by heart", "training was too short": "four studies in twenty steps?"},
     ),
-    "levels off": Question(1, "canal points of neighbouring levels lie about 30 mm apart", {31: "that is millimetres"}),
-    "evidence": Question(
-        "no", "compare the gain with the spread", {"yes": "the fold's own luck is twice as large; ask all folds, or more seeds"}
+    "goes on": Question(
+        7, "whole epochs are kept, the one under way is not", {1: "six epochs are kept", 8: "the seventh was not whole"}
     ),
-    "pale": Question("no", "the caption says what else could explain it", {"yes": "the same sac may be seen in the other view"}),
+    "levels off": Question(1, "canal points of neighbouring levels lie about 30 mm apart", {31: "that is millimetres"}),
+    "patients": Question(
+        128, "how many times the patients does a line half as long need?", {64: "twice the patients make it shorter by 1.4"}
+    ),
+    "evidence": Question(
+        "no", "compare the gain with the luck", {"yes": "chance in training alone moves it twice as far; ask more seeds"}
+    ),
+    "pale": Question(
+        "no",
+        "the sac is shown in two views: what if only one is covered?",
+        {"yes": "the same sac is still seen in the other view"},
+    ),
     # 4 · Predict and doubt
+    "no axial": Question(
+        "recesses",
+        "which condition is read on axial slices alone?",
+        {"canal": "it is also seen on Sagittal T2", "foramina": "they are read on Sagittal T1"},
+    ),
     "checker": Question(
         "refuse it",
         "silent repair hides a mistake somewhere else",
@@ -139,7 +163,7 @@ QUESTIONS = {
     ),
     "trust": Question("no", "what has the model seen of this structure?"),
     "proof": Question(
-        "dozens of strangers",
+        "dozens of strangers' studies",
         "how often could that be luck, and who chose the picture?",
         {"one good patient": "one of one is also what luck gives", "many phantoms": "they were all drawn by the same hand"},
     ),
@@ -197,12 +221,17 @@ def marks(answered: pd.DataFrame, others: dict[str, pd.DataFrame]) -> pd.DataFra
     return pd.DataFrame(rows | {"two readers of real MRI": human}).T.reindex(columns=COLUMNS)
 
 
-def quizzes(kept: Path, picker) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Answers kept by an earlier notebook and those in a picker; none where there is no file, or no picker (None)."""
-    empty = pd.DataFrame(columns=["row_id", "condition", "level", "answer", "label"])
-    return pd.read_csv(kept) if kept.is_file() else empty, picker.viewer.answers if picker else empty
+def kept(answered: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Answers together with those that the file holds from before (the last of a place counts); the file then holds them all."""
+    before = [pd.read_csv(path)] if path.is_file() else []
+    if len(answered):
+        partial = path.with_suffix(".partial")
+        pd.concat([*before, answered]).drop_duplicates("row_id", keep="last").to_csv(partial, index=False)
+        partial.replace(path)
+    return pd.read_csv(path) if path.is_file() else answered
 
 
+NO_ANSWERS = pd.DataFrame(columns=["row_id", "condition", "level", "answer", "label"])
 COLUMNS = ["places", "right, %", "Severe missed", *(f"kappa, {family}" for family in FAMILIES)]
 
 
