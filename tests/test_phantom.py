@@ -125,6 +125,13 @@ def test_left_and_right_agree_about_as_often_as_in_reality():
     assert 0.68 < (grades[:, 15:20] == grades[:, 20:25]).mean() < 0.80  # real: 74 %
 
 
+def test_some_patients_are_ill_in_many_places_as_in_reality():
+    ill = (sample_grades(np.random.default_rng(0), 4000, "real") > 0).sum(1)
+    assert (ill > 12).mean() == pytest.approx(0.101, abs=0.015)  # of the studies with 25 labels
+    assert (ill == 0).mean() == pytest.approx(0.137, abs=0.035)
+    assert ill.std() == pytest.approx(4.8, abs=0.25)
+
+
 def test_labels_are_missing_as_in_reality():
     rng = np.random.default_rng(0)
     gaps = [ungraded(rng) for _ in range(4000)]

@@ -56,8 +56,12 @@ class Spine:
     protrusion: np.ndarray  # (n - 1,) mm to the left of the mid-line where the disc bulges most
     facets: np.ndarray  # (n - 1, 2) growth of the left and right facet joint, 0 none
     osteophytes: np.ndarray  # (n - 1,) mm of bone at the disc's rim
+    ahead: np.ndarray  # (n - 1, 2) share of a foramen's narrowing, left and right, that comes from the front
+    low: np.ndarray  # (n - 1, 2) how much more of it comes from below than from above, 0 alike
+    lining: np.ndarray  # (n - 1, 2) mm of capsule and ligament between its fat and the bone that has come near
     sac_depth: float  # mm, front to back, where nothing narrows it
     sac_width: float  # mm, half the width
+    crowding: float  # how much of the fluid nerve roots replace where the sac is narrow
     conus: float  # s where the cord ends
     skin_mm: float  # canal to skin at the back
     fat_mm: float  # subcutaneous fat at the back
@@ -296,6 +300,10 @@ def make_spine(
         fat_mm=rng.uniform(7, 30),
         infiltration=np.clip(rng.normal(0.05 + 0.3 * (age - 25) / 60, 0.08), 0.01, 0.6),
         grain=rng.integers(0, 128, 3).astype(np.int32),
+        ahead=rng.uniform(0.2, 0.8, (n - 1, 2)),
+        low=rng.uniform(0.0, 0.9, (n - 1, 2)),
+        lining=rng.uniform(0.5, 4.0, (n - 1, 2)),
+        crowding=rng.uniform(0.3, 1.1),
     )
 
 

@@ -195,6 +195,10 @@ class Region(Canvas):
         """Values per disc (n - 1,) -> per point."""
         return np.asarray(values, np.float32)[self.j]
 
+    def of_side(self, values) -> np.ndarray:
+        """Values per disc and side (n - 1, 2: left, right) -> per point."""
+        return np.asarray(values, np.float32)[self.j, (self.u < 0).astype(np.intp)]
+
     def opening(self, family: str) -> np.ndarray:
         """What is left of the structure on the point's own side at the nearest disc."""
         return self.spine.open_at(family, self.u, self.j)
@@ -245,6 +249,10 @@ class Region(Canvas):
         muscle = solid((self.side - 26 - 11 * down, 6 + 12 * down), (self.still + 12 + 8 * down, 12 + 10 * down))
         self.put(np.where(down > 0.02, muscle, -9) * lumbar - (1 - lumbar), "muscle", 1 + 0.04 * self.noise)
         self.put(solid((self.side - 54, 17), (self.still - 3, 7)), "muscle", 1 + 0.04 * self.noise)
+        between = solid((self.side - 36, 19), (self.still - 4, 7.5)) * lumbar - (1 - lumbar)  # from transverse process to process
+        self.put(between, "muscle", 1 + 0.08 * self.noise)
+        streaks = texture(self.spine, "fibres", (self.s, self.u, self.still)) - 1.6 + 1.5 * np.float32(self.spine.infiltration)
+        self.put(np.minimum(between, streaks), "fat", 0.9)
 
     def vessels(self) -> None:
         """Aorta to the left and cava to the right in front of the bodies; they divide at L4 and run apart."""
@@ -329,20 +337,27 @@ class Region(Canvas):
 
     def epidural_space(self) -> None:
         """Fat in canal and foramina, on which everything else is painted, with veins behind the bodies."""
-        room = np.minimum(26 - 11 * self.along("sacral") - self.side, np.minimum(self.v + 1.5, 13 - self.v))
-        self.put(room, "fat", 1 + 0.05 * self.noise)
+        beside = np.clip(self.side - 16, 0, None)  # outside the facets muscle comes near
+        room = np.minimum(self.v + 1.5 - 0.3 * beside, 13 - self.v - beside)
+        self.put(np.minimum(room, 24 - 9 * self.along("sacral") - self.side), "fat", 1 + 0.05 * self.noise)
         away = np.abs(self.ds) - self.half - 3
         self.put(np.minimum(np.minimum(away, 2.6 - self.v), 1.5 - np.abs(self.side - 4.5)), "vein")
 
     def foramina(self) -> None:
-        """Between the pedicles: fat round the exiting root. Narrowing takes the fat on all sides, then the root's shape."""
-        left = self.opening("foraminal")
+        """Between the pedicles: fat round the exiting root. Narrowing takes the fat on all sides, longest under the pedicle, then
+        the root's shape: in front disc and rims come near, behind flavum and facet."""
+        spine, left = self.spine, self.opening("foraminal")
+        ahead, low, lining = (self.of_side(of) for of in (spine.ahead, spine.low, spine.lining))
         dv, ds = self.v - 4.2, self.ds - FORAMEN_S * self.k
         squeeze = 0.45 + 0.55 * smoothstep(left / 0.15)
-        rim_v, rim_s = FORAMEN_RIM[0] * left, FORAMEN_RIM[1] * left
-        fat = solid((dv, 2.7 * squeeze + rim_v), (ds + 0.15 * rim_s, 2.7 + rim_s))
-        filled = solid((self.side - FORAMEN_U * self.k, 9.5), (dv, 9.0), (ds - 2, 17.0), power=3)
-        self.put(np.where(left < 0.6, np.minimum(filled, -fat), -9), "annulus", 1 + 0.15 * self.noise)
+        wide = left + 1.3 * smoothstep((left - 0.5) / 0.4)  # an open one has fat up to the bones
+        rim_v = 2 * FORAMEN_RIM[0] * wide * np.where(dv < 0, 1 - ahead, ahead)
+        rim_s = FORAMEN_RIM[1] * np.where(ds < 0, np.minimum(wide * (1 + 1.5 * low), wide.clip(1)), wide * (1 - low))
+        fat = solid((dv, 2.7 * squeeze + rim_v), (ds, 2.7 + rim_s))
+        closed = np.minimum(solid((self.side - 15.5 * self.k, 6.5), (dv, 9.0), (ds - 2, 17.0)), -fat)
+        self.put(closed, "ligament")
+        self.bone(closed - lining, 0.8)
+        self.put(np.minimum(closed, np.minimum(1 - dv, self.half + 1.5 - np.abs(self.ds))), "annulus", 1 + 0.15 * self.noise)
         self.exiting_root(squeeze)
 
     def exiting_root(self, squeeze: np.ndarray) -> None:
@@ -398,7 +413,7 @@ class Region(Canvas):
 
     def facets(self) -> tuple[np.ndarray, np.ndarray]:
         """Both processes of a joint, and the joint between them: the vertebra below has the one in front and outside."""
-        k, grown = self.k, 1 + self.spine.facets.astype(np.float32)[self.j, (self.u < 0).astype(np.intp)]
+        k, grown = self.k, 1 + self.of_side(self.spine.facets)
         angle = np.radians(np.interp(np.arange(len(self.spine.discs)) - self.spine.first, [0, 4], [32, 52]))
         sin, cos = self.of_disc(np.sin(angle)), self.of_disc(np.cos(angle))
         du, dv = self.side - 14.8 * k, self.v - 14.6 * k - 0.2 * self.ds
@@ -446,6 +461,9 @@ class Region(Canvas):
         sac = np.minimum(sac, np.minimum(self.v - front - 0.4, np.where(level > 0, behind - 0.4 - self.v, 9)))
         self.put(np.minimum(sac + 0.6, inner), "ligament")
         self.put(sac, "csf")
+        lost = np.clip(self.along("lost") - 0.25, 0, None)  # roots need the room they need, and fluid makes way
+        filled = np.float32(self.spine.crowding) * lost
+        self.put(np.minimum(sac, self.pixel * (filled - 0.5)), "root", 1 + 0.1 * self.noise)
         self.nerves(sac, middle, depth, width)
         self.traversing_roots()
 
