@@ -73,6 +73,13 @@ def test_a_quiz_that_nobody_took_has_readers_only():
     assert lesson.marks(ANSWERED[4:], {}).index.tolist() == ["two readers of real MRI"]
 
 
+def test_answers_kept_from_another_folder_of_data_are_not_compared():
+    foreign = ANSWERED.assign(row_id="7" + ANSWERED.row_id)
+    model = pd.DataFrame(np.eye(3)[[0] * len(ANSWERED)], columns=list(rsna.GRADE_COLUMNS)).assign(row_id=ANSWERED.row_id)
+    table = lesson.marks(pd.concat([foreign, ANSWERED]), {"model": model})
+    pd.testing.assert_frame_equal(table, lesson.marks(ANSWERED, {"model": model}))
+
+
 def test_what_the_viewer_hands_back_can_be_marked(tables, whole_study):
     """A learner who grades 25 places of a study as its labels do, but for the first, which he calls something else."""
     picker = StudyPicker(tables, [whole_study], quiz=True)

@@ -154,14 +154,14 @@ QUESTIONS = {
         },
     ),
     "nothing learnt": Question(
-        "nothing", "the prior does not look", {"half of it": "an answer without any image scores exactly that"}
+        "nothing", "how is the prior made?", {"half of it": "the prior has never met an image, and here both are the same"}
     ),
     "too sure": Question(
         "too sure",
         "it said nine of ten, and seven were",
         {"not sure enough": "then more would have been right than it said", "calibrated": "then 90 would have been right"},
     ),
-    "trust": Question("no", "what has the model seen of this structure?"),
+    "seen": Question("no", "when is the prior asked?", {"yes": "then it need not have asked the prior"}),
     "proof": Question(
         "dozens of strangers' studies",
         "how often could that be luck, and who chose the picture?",
@@ -211,6 +211,8 @@ def marks(answered: pd.DataFrame, others: dict[str, pd.DataFrame]) -> pd.DataFra
     The last row is what two readers of real MRI reach (Lurie 2008). Kappa is nan where only one grade was given and said.
     """
     known = answered.dropna(subset=["label"])
+    for other in others.values():  # answers kept from another folder are not compared
+        known = known[known.row_id.isin(other.row_id)]
     truth = known.rename(columns={"label": "grade"}).assign(study_id=studies_of(known.row_id))
     said = pd.DataFrame(np.eye(len(GRADES))[[GRADES.index(a) for a in known.answer]], columns=list(GRADE_COLUMNS))
     everybody = {"you": said.assign(row_id=known.row_id.to_numpy())} | {
