@@ -53,8 +53,8 @@ moved by up to 30 mm, with another gamma. "Cut off": its sagittal pictures end b
 {tables}
 ## Limits
 
-- Two patients' pictures were seen while the phantom was shaped. So few prove nothing; dozens of studies of several scanners,
-  read by several readers, would.
+- Two patients' pictures were seen while the phantom was shaped, that of the last table (where there is one) among them. So few
+  prove nothing; dozens of studies of several scanners, read by several readers, would.
 - Places carry over to real MRI better than grades do: see the last table, where there is one.
 - Tumour, infection, fracture, metal, operations, children: never seen.
 - A confidence is high on most wrong points too where a whole spine is read a level off (a sixth lumbar vertebra, say).
