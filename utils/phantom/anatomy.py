@@ -233,7 +233,8 @@ class Spine:
         return self.to_patient(s, u[0], self.recess_root(np.float32([s]), u)[0])
 
     def measure_mm(self, condition: str, level: str) -> float:
-        """The graded structure's size in mm: sac depth, fat before and behind the exiting root, recess depth."""
+        """The graded structure's size in mm: sac depth, fat before and behind the exiting root (an open foramen has more,
+        up to the bones), recess depth."""
         unit = {"spinal": self.sac_depth, "foraminal": 2 * FORAMEN_RIM[0], "subarticular": 1.0}
         return self.opening[condition, level] * unit[FAMILY[condition]]
 
