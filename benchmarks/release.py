@@ -1,10 +1,11 @@
 """Makes the run that ships with the project, measures it and writes its card.
 
-python -m benchmarks.release [--home out] [--to released] [--real ROOT]
+python -m benchmarks.release [--home out] [--to released] [--real ROOT] [--measure]
 
 Draws the phantoms of the preset zero_shot, prepares them, trains, keeps the weights in 16 bits, and measures what it keeps:
 on phantoms of two kinds drawn with other seeds, with grades as frequent as in patients, and, with --real, on the studies of a
-folder in the competition's layout. Whatever is done is not done again; the measuring always is.
+folder in the competition's layout. Whatever is done is not done again; the measuring always is. With --measure nothing else
+is done: what --to holds is measured anew, and its card keeps what it says of the making.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from utils.presets import get_preset
 
 HELD_OUT = {"random": (5151, "readers"), "clinical": (5252, "textbook")}  # contrast: seed and grading; seeds of no training
 STUDIES = 24
-CARD = """# The released run
+MAKING = """# The released run
 
 **For teaching and research. Not a medical device; not for diagnosis.** It has never learnt from a patient.
 
@@ -35,7 +36,7 @@ Two small networks (locator and grader, {parameters:.1f} million weights, {megab
 |---|---|
 | data | `utils.phantom --studies {studies} --seed {seed} --contrast {contrast} --grading {grading} --size {size}` |
 | preset | `zero_shot` (all its settings: run.json) |
-| made by | `python -m benchmarks.release`, {made} |
+| made by | `python -m benchmarks.release`, {today} |
 | time | {minutes:.0f} minutes of training on {machine} |
 | versions | phantom {version}, torch {torch} |
 | licence | that of the project; no real image was used |
@@ -43,9 +44,11 @@ Two small networks (locator and grader, {parameters:.1f} million weights, {megab
 The answers are meant for patients: grades are expected as frequent as among the 1,975 studies of the competition (prior.csv),
 not as in training (learned.csv).
 
-## Measured
+"""
+MEASURED = """## Measured
 
-All by the command above, on what is in this folder, {held_out} phantoms of each kind, with grades as frequent as in patients.
+By `python -m benchmarks.release --measure`, {today}, phantom {version}: what is in this folder, on {held_out} phantoms of each
+kind, with grades as frequent as in patients.
 "Random": brightness and frame stray further than in any training, and readers would differ about the grades; "clinical": they
 look as the notebooks' phantoms do. Neither seed was trained on. "Perturbed": each study ten times, magnified by 0.9 to 1.12,
 moved by up to 30 mm, with another gamma. "Cut off": its sagittal pictures end between two levels. Points nearer than
@@ -98,37 +101,51 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=workspace.home(), help="where phantoms and training live")
     parser.add_argument("--to", type=Path, default=workspace.RELEASED)
     parser.add_argument("--real", type=Path, help="a folder in the competition's layout, to be reported once")
+    parser.add_argument("--measure", action="store_true", help="only measure what is there")
     a = parser.parse_args()
-    spent = make(a.home, a.to)
-    run, texts = inference.load_run(a.to), []
-    for contrast, (seed, grading) in HELD_OUT.items():
-        root = a.home / "data" / f"held-out-{contrast}-{STUDIES}"
-        phantom.make_dataset(root, STUDIES, seed, 0, "real", SIZES["real"], contrast=contrast, grading=grading)
-        texts.append(f'\n### {contrast.capitalize()} phantoms (seed {seed}, grading "{grading}")\n{report(root, run)}')
-    if a.real:
-        count = len(rsna.load_tables(a.real).studies("train"))
-        texts.append(f"\n### Real MRI (studies: {count}; with --real)\n{report(a.real, run)}")
-    card = CARD.format(
+    path = a.to / "CARD.md"
+    making = path.read_text(encoding="utf-8").split("## Measured")[0] if a.measure else made(a.to, make(a.home, a.to))
+    card = making + measured(a.home, inference.load_run(a.to), a.real)
+    path.write_text(card, encoding="utf-8")
+    print(card)
+
+
+def made(to: Path, spent: float) -> str:
+    run = inference.load_run(to)
+    return MAKING.format(
         studies=run.preset.phantom_studies,
         contrast=run.preset.phantom_contrast,
         grading=run.preset.phantom_grading,
         seed=run.preset.phantom_seed,
         size=run.preset.phantom_size,
+        version=phantom.VERSION,
+        minutes=spent,
+        machine=machine(),
+        torch=torch.__version__,
+        today=pd.Timestamp.now().date(),
+        parameters=sum(w.numel() for models in run.folds for m in models for w in m.parameters()) / 1e6,
+        megabytes=sum(path.stat().st_size for path in to.rglob("*.safetensors")) / 1e6,
+    )
+
+
+def measured(home: Path, run: inference.Run, real: Path | None) -> str:
+    texts = []
+    for contrast, (seed, grading) in HELD_OUT.items():
+        root = home / "data" / f"held-out-{contrast}-{STUDIES}"
+        phantom.make_dataset(root, STUDIES, seed, 0, "real", SIZES["real"], contrast=contrast, grading=grading)
+        texts.append(f'\n### {contrast.capitalize()} phantoms (seed {seed}, grading "{grading}")\n{report(root, run)}')
+    if real:
+        count = len(rsna.load_tables(real).studies("train"))
+        texts.append(f"\n### Real MRI (studies: {count}; with --real)\n{report(real, run)}")
+    return MEASURED.format(
         held_out=STUDIES,
         edge=zero_shot.EDGE_MM,
         wrong=zero_shot.WRONG_MM,
         sure=zero_shot.SURE,
         version=phantom.VERSION,
-        minutes=spent,
-        machine=machine(),
-        torch=torch.__version__,
-        made=pd.Timestamp.now().date(),
+        today=pd.Timestamp.now().date(),
         tables="".join(texts),
-        parameters=sum(w.numel() for models in run.folds for m in models for w in m.parameters()) / 1e6,
-        megabytes=sum(path.stat().st_size for path in a.to.rglob("*.safetensors")) / 1e6,
     )
-    (a.to / "CARD.md").write_text(card, encoding="utf-8")
-    print(card)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ VARIANTS = {
     "one glance instead of five": Variant(use=ONE_GLANCE),
     "each level's best peak, no chain": Variant(use={"utils.locate.in_level_order": best_peaks}),
     "grades as frequent as in training": Variant(run={"learned": None}),
+    "the shift to patients in full": Variant(use={"utils.inference.SHARE": 1.0}),
 }
 
 

@@ -361,15 +361,17 @@ def test_levels_outside_the_picture_get_the_prior_and_a_note(tables, run, monkey
     assert answers.series_id[low].isna().all()
 
 
-def test_the_shift_to_another_population_is_bayes(tables, run):
-    """Twice as many severe ones in the population: the odds of Severe against Normal double, whatever was seen."""
+@pytest.mark.parametrize("share", [1.0, 0.7])
+def test_the_shift_to_another_population_is_a_share_of_bayes(tables, run, share, monkeypatch):
+    """Twice as many severe ones in the population: in full the odds of Severe against Normal double, whatever was seen."""
+    monkeypatch.setattr(inference, "SHARE", share)
     study = prepare.prepare_study(tables, tables.studies("test")[0])
     learned = run.prior * 0 + 1 / 3
     prior = learned * np.array([1, 1, 2]) / (4 / 3)
     before, after = (inference.answer_study(replace(run, prior=of, learned=learned), study) for of in (learned, prior))
     seen = ~before.note.str.startswith("prior")
     odds = [probabilities(one)[seen, 2] / probabilities(one)[seen, 0] for one in (before, after)]
-    assert odds[1] / odds[0] == pytest.approx(np.full(seen.sum(), 2.0))
+    assert odds[1] / odds[0] == pytest.approx(np.full(seen.sum(), 2.0**share))
 
 
 def test_weights_in_16_bits_are_read_as_they_are_used(run, tmp_path):

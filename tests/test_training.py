@@ -330,7 +330,7 @@ def test_beginning_with_another_run_has_a_folder_of_its_own(run, tmp_path, monke
 
 
 def test_answers_for_patients_expect_grades_as_frequent_as_patients_have(store, tmp_path):
-    """The prior of the published shares, and by Bayes each logit shifted by how much more frequent its grade is there."""
+    """The prior of the published shares, and each logit shifted by a share of how much more frequent its grade is there."""
     training.fit(store, tmp_path / "run", replace(TINY, population="patients", misread=0.2, cut_off=0.5, looks="any"))
     run = inference.load_run(tmp_path / "run")
     shares = np.array([0.955, 0.034, 0.011]) * (1, 2, 4)  # canal at L1/L2, each grade counted by its weight
@@ -339,6 +339,6 @@ def test_answers_for_patients_expect_grades_as_frequent_as_patients_have(store, 
     labels = pd.read_csv(store / "labels.csv")
     assert run.learned.loc[canal].to_numpy() == pytest.approx(metrics.prior(labels, smoothing=4).loc[canal].to_numpy())
     k = rsna.TARGETS.index(canal)
-    assert run.shift[k] == pytest.approx(np.log(run.prior.loc[canal] / run.learned.loc[canal]).to_numpy())
+    assert run.shift[k] == pytest.approx(0.7 * np.log(run.prior.loc[canal] / run.learned.loc[canal]).to_numpy())
     assert run.shift == pytest.approx(run.shift[views.OTHER_TARGET]), "left and right alike"
     assert not replace(run, learned=None).shift.any()
