@@ -121,12 +121,18 @@ def test_the_report_says_what_a_gpu_trains_in(monkeypatch, native, word):
     assert (told["GPU"], told["CUDA"]) == (f"Tesla T4, 16 GB, trains in {word}", "12.8")
 
 
-def test_drive_is_mounted_only_when_asked(monkeypatch, tmp_path):
-    mounted = []
+@pytest.fixture
+def mounted(monkeypatch):
+    """Where a stand-in of Colab was asked to mount Drive."""
+    asked = []
     module = ModuleType("google.colab")
-    module.drive = SimpleNamespace(mount=mounted.append)
+    module.drive = SimpleNamespace(mount=asked.append)
     monkeypatch.setitem(sys.modules, "google", ModuleType("google"))
     monkeypatch.setitem(sys.modules, "google.colab", module)
+    return asked
+
+
+def test_drive_is_mounted_only_when_asked(mounted, tmp_path):
     assert workspace.place() == "colab"
     phantom, sample = (workspace.open_workspace(source, "demo", data=False) for source in ("phantom", "sample"))
     assert workspace.copies("", sample) is None
@@ -137,10 +143,31 @@ def test_drive_is_mounted_only_when_asked(monkeypatch, tmp_path):
     assert mounted == ["/content/drive"] * 2
 
 
+def test_the_run_to_grade_with(mounted, tmp_path, monkeypatch):
+    """The folder named; the newest finished one here, else that of the project; of the copies on Drive only when asked."""
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(workspace, "MOUNT", tmp_path / "drive")
+    work = workspace.open_workspace("phantom", "demo", data=False)
+    copied = workspace.MOUNT / "MyDrive" / "lumbar" / work.run.name
+    assert workspace.chosen_run("", work) == workspace.RELEASED
+    assert workspace.chosen_run(str(tmp_path), work) == tmp_path
+    assert not mounted
+    told = rf"no finished run of {work.run.name}; train it in 03_train with COPIES = 'drive'"
+    with pytest.raises(FileNotFoundError, match=told):
+        workspace.chosen_run("drive", work)
+    for folder in (work.run, copied):
+        folder.mkdir(parents=True)
+        (folder / "run.json").touch()
+    assert workspace.chosen_run("", work) == work.run
+    assert workspace.chosen_run("drive", work) == copied
+
+
 def test_drive_is_for_colab(monkeypatch):
     monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
     with pytest.raises(RuntimeError, match=r"^COPIES = 'drive' is for Colab; name a folder here, or leave it empty$"):
         workspace.copies("drive", workspace.open_workspace("phantom", data=False))
+    with pytest.raises(RuntimeError, match=r"^RUN = 'drive' is for Colab"):
+        workspace.chosen_run("drive", workspace.open_workspace("phantom", data=False))
 
 
 def test_for_grading_alone_only_the_test_studies_are_drawn(tmp_path, monkeypatch):

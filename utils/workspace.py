@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -121,17 +121,36 @@ def _phantom_name(preset: Preset) -> str:
 
 
 def copies(to: str, work: Workspace) -> Path | None:
-    """The second place of the workspace's run, a folder of its name: "" none, "drive" on your Google Drive, which is mounted
-    now (Colab asks whether it may), or in the folder named. Only checkpoints and tables go there; nothing is read from it while
-    training. Raises RuntimeError for Drive off Colab."""
-    if to != "drive":
-        return Path(to).expanduser() / work.run.name if to else None
+    """The second place of the workspace's run, a folder of its name: "" none, "drive" on your Google Drive, or in the folder
+    named. Only checkpoints and tables go there; nothing is read from it while training. Raises RuntimeError for Drive off
+    Colab."""
+    if to == "drive":
+        return _drive("COPIES") / work.run.name
+    return Path(to).expanduser() / work.run.name if to else None
+
+
+def chosen_run(named: str, work: Workspace) -> Path:
+    """The run to grade with: "" the newest finished one here, else the one that ships with the project; "drive" the newest of
+    the copies on your Google Drive, because on Colab each notebook has a machine of its own; or the folder named.
+
+    Raises RuntimeError for Drive off Colab, FileNotFoundError if no finished run is there.
+    """
+    if named != "drive":
+        return Path(named).expanduser() if named else work.finished or RELEASED
+    there = _drive("RUN")
+    if (found := replace(work, run=there / work.run.name).finished) is None:
+        raise FileNotFoundError(f"{there}: no finished run of {work.run.name}; train it in 03_train with COPIES = 'drive'")
+    return found
+
+
+def _drive(setting: str) -> Path:
+    """The project's folder on Google Drive, which is mounted now (Colab asks whether it may)."""
     if place() != "colab":
-        raise RuntimeError("COPIES = 'drive' is for Colab; name a folder here, or leave it empty")
+        raise RuntimeError(f"{setting} = 'drive' is for Colab; name a folder here, or leave it empty")
     from google.colab import drive
 
     drive.mount(str(MOUNT))
-    return MOUNT / "MyDrive" / "lumbar" / work.run.name
+    return MOUNT / "MyDrive" / "lumbar"
 
 
 def report() -> pd.DataFrame:

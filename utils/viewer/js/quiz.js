@@ -3,7 +3,7 @@
 const LOOK_FOR = {
   spinal: "Sagittal and axial T2: how much bright fluid is left round the nerve roots?",
   foraminal: "Sagittal T1: how much bright fat is left round the root in its opening?",
-  subarticular: "Axial T2: is the corner in front of the facet joint open, narrowed, or is the root squeezed?",
+  subarticular: "Axial T2: is the corner in front of the facet joint open, is the root flattened, or is no room left round it?",
 };
 
 class Quiz {
