@@ -107,6 +107,18 @@ def test_a_second_place_that_dies_is_told_once_and_work_goes_on(folder, capsys, 
     assert names(folder.copies) == ["0003"]
 
 
+def test_what_a_mount_leaves_behind_is_not_written_to(folder, capsys):
+    """An unmounted Drive is an empty folder on a disk that forgets: the second place is not made anew there."""
+    save(folder / "fold0", 1)
+    shutil.rmtree(folder.copies)
+    save(folder / "fold0", 2)
+    assert not folder.copies.exists()
+    assert "cannot be written (it is not there any more). Work goes on" in capsys.readouterr().out
+    folder.copies.mkdir()  # mounted again
+    save(folder / "fold0", 3)
+    assert names(folder.copies / "fold0") == ["0003"]
+
+
 def test_a_copy_that_reads_back_otherwise_never_gets_its_name(folder, capsys, monkeypatch):
     monkeypatch.setattr(checkpoints.shutil, "copyfile", lambda _, to: to.write_bytes(b"something else"))
     save(folder, 1)

@@ -62,7 +62,7 @@ def test_on_colab_the_project_is_fetched_and_entered_once(tmp_path):
     assert "colab" in told
 
 
-@pytest.mark.parametrize("folder", ["lumbar-spine-notebooks", "my-files/lumbar-spine-notebooks"])
+@pytest.mark.parametrize("folder", ["my-files", "my-files/lumbar-spine-notebooks", "datasets/me/my-files/lumbar-spine-notebooks"])
 def test_on_kaggle_nothing_is_fetched(tmp_path, folder):
     project = tmp_path / "input" / folder
     project.mkdir(parents=True)

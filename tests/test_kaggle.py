@@ -332,10 +332,14 @@ def test_the_question_does_not_show_what_is_typed():
     assert kaggle.sign_in.__defaults__ == (getpass.getpass,)
 
 
-def test_on_kaggle_the_attached_data_are_used(server, phantom_root, monkeypatch, tmp_path):
-    monkeypatch.setattr(kaggle, "ATTACHED", phantom_root)
+@pytest.mark.parametrize("place", [f"competitions/{kaggle.COMPETITION}", kaggle.COMPETITION])
+def test_on_kaggle_the_attached_data_are_used(server, phantom_root, place, monkeypatch, tmp_path):
+    mount = tmp_path / "input" / place
+    mount.parent.mkdir(parents=True)
+    mount.symlink_to(phantom_root)
+    monkeypatch.setattr(kaggle, "INPUT", tmp_path / "input")
     monkeypatch.delenv("KAGGLE_API_TOKEN")
-    assert kaggle.download_all() == phantom_root
+    assert kaggle.download_all() == mount
     for _ in range(2):
         tables = rsna.load_tables(kaggle.download_sample(tmp_path / "sample", 2))
         assert len(tables.studies("train")) == 2

@@ -128,6 +128,41 @@ def test_preparing_again_changes_nothing(phantom_root, store):
     assert hashes(store) == before
 
 
+def test_a_study_whose_download_has_gone_on_is_prepared_anew(phantom_root, whole_study, tmp_path):
+    """First a series is missing, then it is there; windows cut from the study as it was go, those of others stay."""
+    root, out = shutil.copytree(phantom_root, tmp_path / "data"), tmp_path / "store"
+    tables = rsna.load_tables(root)
+    ids = tables.series_of(whole_study).set_index("series_description").series_id
+    late = tables.folder(whole_study, ids[rsna.SAGITTAL_T1])
+    late.rename(tmp_path / "late")
+    prepare.prepare(root, out, folds=2)
+    assert len(prepare.load_study(out, whole_study).series) == 2
+    windows = out / "windows" / "locator"
+    windows.mkdir(parents=True)
+    for study in tables.studies("train"):
+        (windows / f"{study}.safetensors").touch()
+    before = hashes(out)
+    (tmp_path / "late").rename(late)
+    prepare.prepare(root, out, folds=2)
+    assert len(prepare.load_study(out, whole_study).series) == 3
+    assert {study for study in tables.studies("train") if not (windows / f"{study}.safetensors").exists()} == {whole_study}
+    after = hashes(out)
+    changed = {name for name in before if before[name] != after.get(name)}
+    assert {name.split(".")[0] for name in changed if name[0] == "9"} == {str(whole_study)}
+    assert "no such folder" not in (out / "left_out.csv").read_text()
+
+
+def test_a_fault_that_has_become_known_is_heeded(phantom_root, whole_study, tmp_path, monkeypatch):
+    prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
+    series = rsna.load_tables(phantom_root).series_of(whole_study).series_id.iloc[0]
+    known = pd.DataFrame(
+        [["wrong body part", whole_study, series, "", "drop series", "seen"]], columns=rsna.known_faults().columns
+    )
+    monkeypatch.setattr(prepare, "known_faults", lambda: known)
+    prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
+    assert int(series) not in [part.series_id for part in prepare.load_study(tmp_path, whole_study).series]
+
+
 def test_other_settings_never_mix_with_an_old_store(phantom_root, store, tmp_path, monkeypatch):
     copy = shutil.copytree(store, tmp_path / "store")
     monkeypatch.setattr(prepare, "SPACING_MM", 0.5)

@@ -124,6 +124,20 @@ def test_other_settings_never_continue_an_old_run(store, run):
         training.fit(store, run, replace(TINY, features=64))
 
 
+def test_a_run_belongs_to_one_deal_of_studies_to_folds(store, run, tmp_path):
+    """A study held out now may have been learnt from in the deal before."""
+    other = shutil.copytree(store, tmp_path / "store")
+    dealt = pd.read_csv(other / "folds.csv")
+    dealt.assign(fold=1 - dealt.fold).to_csv(other / "folds.csv", index=False)
+    with pytest.raises(ValueError, match=r"begun with other settings \(studies and their folds\)"):
+        training.fit(other, run, TINY)
+
+
+def test_a_preset_wants_as_many_folds_as_it_has(store, tmp_path):
+    with pytest.raises(StoreError, match="dealt to 2 folds, and preset test has 3; prepare them again with folds=3"):
+        training.fit(store, tmp_path / "run", replace(TINY, folds=3))
+
+
 def test_a_finished_run_is_not_trained_again(store, run):
     before = digest(run)
     assert training.fit(store, run, TINY, report=kill_after("locator", 1))

@@ -104,7 +104,7 @@ def test_the_report_names_the_machine_and_the_menu_where_a_gpu_is_to_be_had(at, 
     assert told["GPU"] == "none; presets demo and cpu_long need none"
     assert told["to get a GPU"] == {
         "colab": "Runtime ▸ Change runtime type ▸ T4, L4 or A100",
-        "kaggle": "Settings ▸ Accelerator ▸ GPU T4 x2 or P100",
+        "kaggle": "Settings ▸ Accelerator ▸ GPU T4 x2",
         "laptop": "a machine with an NVIDIA GPU, or Colab",
     }[at]  # fmt: skip
     assert {"memory", "free disk", "this project", "Python", "torch", "ipywidgets"} <= set(told.index)

@@ -20,14 +20,21 @@ PARTIAL = f"partial-{os.getpid()}.tmp"  # the name while a file is being written
 
 
 class Folder:
-    """A folder of a run, and the same folder in a second place (on Drive, say) that is given a copy of every file."""
+    """A folder of a run, and the same folder in a second place (on Drive, say) that is given a copy of every file.
 
-    def __init__(self, path: str | Path, copies: str | Path | None = None):
+    The second place is made now and never again: where a mount was there is an empty folder, and what is written there is lost.
+    """
+
+    def __init__(self, path: str | Path, copies: str | Path | None = None, place: Path | None = None):
         self.path, self.copies = Path(path), copies and Path(copies)
+        self.place = place or self.copies  # what must be there for anything to be copied
         self._told: set[str] = set()
+        if self.copies and not place:
+            with contextlib.suppress(OSError):  # told when something is to be copied
+                self.copies.mkdir(parents=True, exist_ok=True)
 
     def __truediv__(self, name: str) -> Folder:
-        return Folder(self.path / name, self.copies and self.copies / name)
+        return Folder(self.path / name, self.copies and self.copies / name, self.place)
 
     def write(self, name: str, write: Callable[[Path], object]) -> Path:
         """write(partial) under another name, then the right one: a kill leaves the old file or the new, never half of it."""
@@ -43,6 +50,8 @@ class Folder:
         if self.copies is None:
             return
         try:
+            if not self.place.is_dir():
+                raise FileNotFoundError("it is not there any more")
             self.copies.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.path / name, self.copies / PARTIAL)
             if digest(self.copies / PARTIAL) != digest(self.path / name):

@@ -29,7 +29,7 @@ from utils.rsna import SCHEMAS, SERIES, Tables, load_tables
 COMPETITION = "rsna-2024-lumbar-spine-degenerative-classification"
 RULES = f"https://www.kaggle.com/competitions/{COMPETITION}/rules"
 TOKENS = "https://www.kaggle.com/settings/api"
-ATTACHED = Path("/kaggle/input") / COMPETITION
+INPUT = Path("/kaggle/input")  # where Kaggle mounts what is attached
 ALL_GB = 75  # 36 for the archive, and as much again for what is in it
 WAITS = (2.0, 5.0, 15.0, 30.0, 60.0)  # seconds before another try
 WHOLE_PAGE = 200  # the most names Kaggle lists at once
@@ -121,11 +121,17 @@ class _Short(Exception):
 # --- all of it -------------------------------------------------------------------------------------------------------
 
 
+def attached() -> Path | None:
+    """Where Kaggle has mounted the competition's files; None if they are not attached (or this is not Kaggle)."""
+    places = INPUT / "competitions" / COMPETITION, INPUT / COMPETITION  # today's, and that of sessions begun before
+    return next((place for place in places if place.is_dir()), None)
+
+
 def download_all(ask: Callable[[str], str] = getpass.getpass) -> Path:
     """The competition's folder: attached on Kaggle, else fetched by kagglehub into its cache (36 GB), where an interrupted
     download goes on. Raises KaggleError."""
-    if ATTACHED.is_dir():
-        return ATTACHED
+    if here := attached():
+        return here
     import kagglehub
     from kagglehub import config
     from kagglehub.cache import Cache
@@ -162,8 +168,8 @@ def download_sample(
     what is already there is used. Raises KaggleError.
     """
     root, names = Path(root), list(SCHEMAS)
-    if ATTACHED.is_dir():
-        return _linked(root, studies)
+    if here := attached():
+        return _linked(here, root, studies)
     if not all((root / name).is_file() for name in names) or not _complete(root, studies):
         print(f"Signed in with {sign_in(ask)}.")
         _fetch_all(root, {name: None for name in names}, jobs, "tables")
@@ -174,14 +180,14 @@ def download_sample(
     return root
 
 
-def _linked(root: Path, studies: int | list[int]) -> Path:
+def _linked(here: Path, root: Path, studies: int | list[int]) -> Path:
     """The sample out of the attached data: nothing is copied."""
-    tables = load_tables(ATTACHED)
+    tables = load_tables(here)
     chosen = choose(tables, studies) if isinstance(studies, int) else studies
     for name in (*SCHEMAS, *(f"train_images/{study}" for study in chosen)):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        if (ATTACHED / name).exists() and not (root / name).exists():
-            (root / name).symlink_to(ATTACHED / name)
+        if (here / name).exists() and not (root / name).exists():
+            (root / name).symlink_to(here / name)
     return root
 
 

@@ -92,7 +92,8 @@ class Grader(nn.Module):
     """Crops -> 25 × 3 logits: a shared CNN on every slice, an LSTM along the slices of a view both ways and attention over
     them (1st place's recipe), then a transformer across all 25 targets, because levels and sides inform each other.
 
-    No dropout: whole views are dropped instead, by a draw that does not depend on how many processes train.
+    No dropout of its own (torchvision's backbones bring theirs): whole views are dropped instead, by a draw that does not
+    depend on how many processes train.
     """
 
     def __init__(self, preset: Preset):

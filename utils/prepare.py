@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -253,7 +254,7 @@ def _point_fault(row, series: dict[int, Series], faults: pd.DataFrame) -> tuple[
     return None
 
 
-def save_study(study: PreparedStudy, out: Path) -> None:
+def save_study(study: PreparedStudy, out: Path, made_of: dict | None = None) -> None:
     """Pixels first, then the JSON that makes them valid; both under a temporary name until complete."""
     slices = [s for part in study.series for s in part.series.slices]
     flat = np.concatenate([s.pixels.ravel() for s in slices]) if slices else np.empty(0, np.uint8)
@@ -261,6 +262,7 @@ def save_study(study: PreparedStudy, out: Path) -> None:
         np.save(file, flat)
     (out / f".{study.study_id}.npy").replace(out / f"{study.study_id}.npy")
     content = {
+        "made_of": made_of or {},
         "series": [
             {"series_id": p.series_id, "description": p.description, "slices": [_slice_json(s) for s in p.series.slices]}
             for p in study.series
@@ -306,8 +308,9 @@ def load_study(out: Path, study_id: int) -> PreparedStudy:
 def prepare(root: str | Path, out: str | Path, jobs: int = 2, folds: int = 4, seed: int = 0) -> pd.DataFrame:
     """Prepare every training study whose images are on this disk; returns one row per study.
 
-    Resumable and idempotent: studies already in the store are not done again. Writes labels.csv, points.csv, folds.csv
-    and left_out.csv beside the studies. Runs on joblib: under `joblib.parallel_config("dask")` on a Dask cluster.
+    Resumable and idempotent: a study in the store is done again only if files or known faults have come since. Writes
+    labels.csv, points.csv, folds.csv and left_out.csv beside the studies. Runs on joblib: under
+    `joblib.parallel_config("dask")` on a Dask cluster.
     Raises StoreError if out holds a store made with other settings.
     """
     tables, out = load_tables(root), Path(out)
@@ -316,7 +319,7 @@ def prepare(root: str | Path, out: str | Path, jobs: int = 2, folds: int = 4, se
         raise StoreError(f"{tables.root}: no images under train_images. Download them, or set SOURCE = 'phantom'")
     try:
         _claim(out)
-        todo = [study for study in studies if not (out / f"{study}.json").is_file()]
+        todo = [study for study in studies if not _is_done(tables, study, out)]
         work = Parallel(jobs, return_as="generator")(delayed(_prepare_one)(tables.only(study), study, out) for study in todo)
         with tqdm(work, total=len(todo), desc="preparing", unit="study", disable=not todo) as progress:
             left_out = 0
@@ -333,9 +336,27 @@ def prepare(root: str | Path, out: str | Path, jobs: int = 2, folds: int = 4, se
 
 def _prepare_one(tables: Tables, study_id: int, out: Path) -> int:
     """Prepare and save a study; returns how much of it was left out."""
-    study = prepare_study(tables, study_id)
-    save_study(study, out)
+    study, made_of = prepare_study(tables, study_id), _made_of(tables, study_id)
+    for windows in out.glob(f"windows/*/{study_id}.*"):  # cut from what the study was before
+        windows.unlink()
+    save_study(study, out, made_of)
     return len(study.left_out)
+
+
+def _is_done(tables: Tables, study_id: int, out: Path) -> bool:
+    """Is the study in the store, and made of what is there now?"""
+    path = out / f"{study_id}.json"
+    return path.is_file() and json.loads(path.read_text()).get("made_of") == _made_of(tables, study_id)
+
+
+def _made_of(tables: Tables, study_id: int) -> dict:
+    """How many files each series has, and the study's known faults: downloads go on, and faults are added to the list."""
+    folders = {series: tables.folder(study_id, series) for series in tables.series_of(study_id).series_id}
+    faults = known_faults()
+    return {
+        "files": {str(series): len(os.listdir(folder)) if folder.is_dir() else 0 for series, folder in folders.items()},
+        "faults": [" ".join(map(str, row)) for row in faults[faults.study_id == study_id].itertuples(index=False)],
+    }
 
 
 def _claim(out: Path) -> None:
@@ -382,5 +403,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m utils.prepare", description="Prepare a data folder for training.")
     parser.add_argument("root"), parser.add_argument("out")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--folds", type=int, default=4, help="as many as the preset has that will be trained")
     a = parser.parse_args()
-    print(prepare(a.root, a.out, a.jobs).fold.value_counts().sort_index().to_string())
+    print(prepare(a.root, a.out, a.jobs, a.folds).fold.value_counts().sort_index().to_string())

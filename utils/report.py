@@ -120,5 +120,5 @@ def _figure(row, study: PreparedStudy) -> str:
     source = base64.b64encode(png.getvalue()).decode()
     side = ", patient's left on the right" if SERIES_OF[row.condition] == AXIAL_T2 else ""
     caption = f"{row.condition} {row.level}: {_called(row)}; instance {one.instance}{side}"
-    image = f"<img alt='{caption}' width={CROP_PX} height={CROP_PX} src='data:image/png;base64,{source}'>"
+    image = f"<img alt='{html.escape(caption)}' width={CROP_PX} height={CROP_PX} src='data:image/png;base64,{source}'>"
     return f"<figure>{image}{_AT}<figcaption>{caption}</figcaption></figure>"

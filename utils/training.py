@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from utils import evaluation, metrics
 from utils.batches import GraderData, Jitter, LocatorData
-from utils.checkpoints import Folder
+from utils.checkpoints import Folder, digest
 from utils.geometry import Series
 from utils.inference import as_submission, grade, load_run, softmax
 from utils.locate import locate
@@ -82,10 +82,11 @@ def fit(
     accelerator = start(preset)
     if accelerator.is_main_process:
         folder.restore("preset.json")
-        _claim(folder, preset)
+        _claim(folder, preset, prepared)
         folder.restore()
     accelerator.wait_for_everyone()
-    for one in _folds(prepared, preset) if fold is None else (fold,):
+    folds = _folds(prepared, preset)
+    for one in folds if fold is None else (fold,):
         pair = first.folds[one % len(first.folds)] if first else None
         if not _fit_fold(prepared, folder / f"fold{one}", preset, one, accelerator, limits, pair):
             return False
@@ -97,8 +98,15 @@ def fit(
 
 
 def _folds(prepared: Path, preset: Preset) -> list[int]:
-    """The preset's folds that have studies: a sample of three has three. If none has, those that there are."""
-    there = pd.read_csv(prepared / "folds.csv").fold.unique().tolist()
+    """The preset's folds that have studies: a sample of three has three. If none has, those that there are. Raises StoreError
+    where the studies are dealt to another number of folds."""
+    dealt = pd.read_csv(prepared / "folds.csv").fold
+    there = dealt.unique().tolist()
+    if len(there) != min(preset.folds, len(dealt)):
+        raise StoreError(
+            f"{prepared}: the studies are dealt to {len(there)} folds, and preset {preset.name} has {preset.folds}; "
+            f"prepare them again with folds={preset.folds} (`--folds`; only the folds are made anew)"
+        )
     return [fold for fold in preset.train_folds if fold in there] or there
 
 
@@ -109,13 +117,14 @@ def beginning_with(begin: str | Path, work: Workspace) -> Workspace:
     return replace(work, preset=shaped_like(work.preset, first.preset), run=work.run.with_name(name))
 
 
-def _claim(folder: Folder, preset: Preset) -> None:
-    """A run folder belongs to one preset: other settings must not be mixed into its checkpoints."""
-    path = folder.path / "preset.json"
+def _claim(folder: Folder, preset: Preset, prepared: Path) -> None:
+    """A run folder belongs to one preset and one deal of studies to folds: nothing else must be mixed into its checkpoints, and
+    whoever is held out now must not have been learnt from before."""
+    path, settings = folder.path / "preset.json", preset.as_dict() | {"studies and their folds": digest(prepared / "folds.csv")}
     if not path.is_file():
-        folder.write(path.name, lambda partial: partial.write_text(json.dumps(preset.as_dict(), indent=1)))
-    elif (found := json.loads(path.read_text())) != preset.as_dict():
-        changed = [k for k, v in preset.as_dict().items() if found.get(k) != v]
+        folder.write(path.name, lambda partial: partial.write_text(json.dumps(settings, indent=1)))
+    elif (found := json.loads(path.read_text())) != settings:
+        changed = [k for k, v in settings.items() if found.get(k) != v]
         raise ValueError(
             f"{folder.path} was begun with other settings ({', '.join(changed)}); choose another run folder or delete it"
         )

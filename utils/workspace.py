@@ -26,7 +26,7 @@ MOUNT = Path("/content/drive")
 SOURCES = ("phantom", "sample", "kaggle")
 MORE = {  # where a GPU is to be had
     "colab": "Runtime ▸ Change runtime type ▸ T4, L4 or A100",
-    "kaggle": "Settings ▸ Accelerator ▸ GPU T4 x2 or P100",
+    "kaggle": "Settings ▸ Accelerator ▸ GPU T4 x2",
     "laptop": "a machine with an NVIDIA GPU, or Colab",
 }
 

@@ -172,5 +172,5 @@ def true_labels(root: str | Path, split: str = "test") -> pd.DataFrame:
     root = Path(root)
     truth = pd.read_csv(root / "truth" / "truth.csv")
     folder = root / f"{split}_images"
-    here = {int(p.name) for p in folder.iterdir()} if folder.is_dir() else set()
+    here = {int(p.name) for p in folder.iterdir() if p.name.isdecimal()} if folder.is_dir() else set()
     return truth[truth.study_id.isin(here)].reset_index(drop=True)
