@@ -74,7 +74,8 @@ class Run:
 
         In full it is right for places graded one by one. A grader that sees all 25 makes part of it itself, because whoever has
         one narrow place has others. So a SHARE of it is better: 0.5 to 0.8 for two graders, each on four sets of 60 phantoms as
-        ill as patients (two drawings, two kinds of brightness); up to 1 on such whose places were drawn one by one.
+        ill as patients (two drawings, two kinds of brightness); up to 1 on such whose places were drawn one by one, and for
+        runs of few phantoms (docs/transfer.csv).
         """
         if self.learned is None:
             return np.zeros((25, 3))
