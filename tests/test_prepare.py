@@ -158,7 +158,8 @@ def test_a_fault_that_has_become_known_is_heeded(phantom_root, whole_study, tmp_
     known = pd.DataFrame(
         [["wrong body part", whole_study, series, "", "drop series", "seen"]], columns=rsna.known_faults().columns
     )
-    monkeypatch.setattr(prepare, "known_faults", lambda: known)
+    for module in (rsna, prepare):
+        monkeypatch.setattr(module, "known_faults", lambda: known)
     prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
     assert int(series) not in [part.series_id for part in prepare.load_study(tmp_path, whole_study).series]
 

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from utils.dicom import DicomError, read_series
 from utils.geometry import Series, Slice, in_order
-from utils.rsna import FAMILY, SERIES, Tables, is_placeholder, known_faults, load_tables
+from utils.rsna import FAMILY, SERIES, Tables, faults_in, is_placeholder, known_faults, load_tables
 
 SPACING_MM = 0.75  # finer images are brought to this; coarser ones stay as they are
 PERCENTILES = (1.0, 99.5)  # of a series' intensities: these become 0 and 255
@@ -336,7 +336,8 @@ def prepare(root: str | Path, out: str | Path, jobs: int = 2, folds: int = 4, se
 
 def _prepare_one(tables: Tables, study_id: int, out: Path) -> int:
     """Prepare and save a study; returns how much of it was left out."""
-    study, made_of = prepare_study(tables, study_id), _made_of(tables, study_id)
+    made_of = _made_of(tables, study_id)  # before it is read: what comes meanwhile is seen next time
+    study = prepare_study(tables, study_id)
     for windows in out.glob(f"windows/*/{study_id}.*"):  # cut from what the study was before
         windows.unlink()
     save_study(study, out, made_of)
@@ -352,10 +353,10 @@ def _is_done(tables: Tables, study_id: int, out: Path) -> bool:
 def _made_of(tables: Tables, study_id: int) -> dict:
     """How many files each series has, and the study's known faults: downloads go on, and faults are added to the list."""
     folders = {series: tables.folder(study_id, series) for series in tables.series_of(study_id).series_id}
-    faults = known_faults()
+    faults = faults_in(tables.only(study_id))
     return {
         "files": {str(series): len(os.listdir(folder)) if folder.is_dir() else 0 for series, folder in folders.items()},
-        "faults": [" ".join(map(str, row)) for row in faults[faults.study_id == study_id].itertuples(index=False)],
+        "faults": [" ".join(map(str, row)) for row in faults.itertuples(index=False)],
     }
 
 
