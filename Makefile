@@ -1,6 +1,7 @@
 # make run      the four notebooks on the phantom, results in out/
 # make book     the same as one book of linked pages, out/book/index.html, that needs no kernel and no network
-# make test     lint, spelling, all tests
+# make test     lint, spelling, types, all tests
+# make check    the quick loop of a developer: the same without notebooks, browsers and slow tests
 # make classic  the viewer in the classic Notebook, with the versions that Colab has
 # make colab    unit tests and notebooks 1 and 4 on Colab's Python and packages (5 GB; needs Python 3.13)
 # make lab      JupyterLab on the notebooks
@@ -9,15 +10,16 @@ PRESET ?= demo
 OUT := out
 BIN := .venv/bin
 NOTEBOOKS := 01_eda 02_preprocess 03_train 04_infer
-SHOWN := utils/pages.py utils/pages.css
-SOURCES := $(filter-out $(SHOWN) utils/book.py,$(wildcard utils/*.py utils/*.csv utils/phantom/*.py utils/viewer/*.py utils/viewer/js/*))
+SHOWN := tools/pages.py tools/pages.css
+SOURCES := $(shell find utils -type f -not -path '*/__pycache__/*')
 export LUMBAR_HOME := $(abspath $(OUT))
-# Let torch's threads sleep while they wait: two programs spinning on two cores make each other five times slower.
+# Let torch's threads sleep while they wait: two programs that spin on two cores slow each other down
+# by a factor of five.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run book test classic colab lab clean help
+.PHONY: run book test check lint classic colab lab clean help
 help:
-	@sed -n '1,6s/^# //p' Makefile
+	@sed -n '1,7s/^# //p' Makefile
 
 run: $(NOTEBOOKS:%=$(OUT)/%.html)
 	@echo
@@ -26,8 +28,8 @@ run: $(NOTEBOOKS:%=$(OUT)/%.html)
 	@echo "Score on the phantom's hidden labels, lower is better (scores.csv):"
 	@column -s, -t $(OUT)/scores.csv 2>/dev/null || cat $(OUT)/scores.csv
 
-# Each notebook needs what the one before left. A finished one is not run again; an interrupted one is, and its cells
-# go on from what they had saved.
+# Each notebook needs what the one before left. A finished one is not run again; an interrupted one
+# is, and its cells resume from what they had saved.
 $(OUT)/01_eda.ipynb: 01_eda.ipynb $(SOURCES) $(BIN)/.ready
 $(OUT)/02_preprocess.ipynb: 02_preprocess.ipynb $(OUT)/01_eda.ipynb
 $(OUT)/03_train.ipynb: 03_train.ipynb $(OUT)/02_preprocess.ipynb
@@ -39,20 +41,25 @@ $(OUT)/%.ipynb:
 	@mv $(OUT)/.$*.ipynb $@
 
 $(OUT)/%.html: $(OUT)/%.ipynb $(SHOWN)
-	@$(BIN)/python -m utils.pages $<
+	@$(BIN)/python -m tools.pages $<
 
 book: $(OUT)/book/index.html
 	@echo "Open $<"
 
-$(OUT)/book/index.html: $(NOTEBOOKS:%=$(OUT)/%.ipynb) $(SHOWN) utils/book.py README.md docs/glossary.md docs/kaggle.md docs/viewer.png released/CARD.md
-	@$(BIN)/python -m utils.book $(OUT) >/dev/null
+$(OUT)/book/index.html: $(NOTEBOOKS:%=$(OUT)/%.ipynb) $(SHOWN) tools/book.py README.md docs/glossary.md docs/kaggle.md docs/viewer.png released/CARD.md
+	@$(BIN)/python -m tools.book $(OUT) >/dev/null
 
-test: $(BIN)/.ready
+test: lint
+	$(BIN)/pytest
+
+check: lint
+	$(BIN)/pytest -x -m "not (browser or notebook or slow)"
+
+lint: $(BIN)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/ruff format --check --line-length 100 *.ipynb
 	$(BIN)/codespell
-	$(BIN)/pytest
+	$(BIN)/mypy
 
 # A second environment, small because it has no torch: see requirements-classic.txt.
 classic: .venv-classic/.ready
@@ -63,8 +70,8 @@ classic: .venv-classic/.ready
 	.venv-classic/bin/python -m pip install -q -r requirements-classic.txt
 	@touch $@
 
-# A third environment, large because it has Colab's own torch: see requirements-colab.txt. What the first cell of a notebook
-# installs there must add to it and replace nothing.
+# A third environment, large because it has Colab's own torch: see requirements-colab.txt. What the
+# first cell of a notebook installs there must add to it and replace nothing.
 COLAB := .venv-colab
 colab: $(COLAB)/.ready
 	$(COLAB)/bin/pytest --ignore tests/test_viewer_notebook.py --ignore tests/test_notebooks.py --ignore tests/test_book.py

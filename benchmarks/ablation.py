@@ -1,128 +1,183 @@
-"""What each part of the grader's recipe is worth: the preset's run once more without it, scored on held-out phantoms.
+"""What each part of the grader's recipe is worth: trained without it, scored on held-out phantoms.
 
-python -m benchmarks.ablation [--preset demo] [--home out] [--studies 40] [--seeds 2] [--out docs/ablation.csv]
+python -m benchmarks.ablation [--preset demo] [--home out] [--studies 40] [--seeds 2] [--out CSV]
 
-Every row trains graders of its own (about a minute each for demo) and grades at the points that the run's locator has found,
-so that rows differ in the grader alone. The held-out phantoms are those of benchmarks.learning: drawn with another seed,
-grades as frequent as in patients. What the seeds of one row differ by is what a difference between rows must exceed.
+Every row trains graders of its own (about a minute each for demo) and grades at the points that the
+run's locator has found, so that rows differ in the grader alone. The held-out phantoms are those of
+benchmarks.learning: another seed, the grade frequencies of patients. A difference between rows must
+exceed the difference between the seeds of one row.
 """
 
-import argparse
 import os
 import tempfile
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from benchmarks.learning import held_out, trained
-from utils import inference, locate, looks, loop, losses, metrics, prepare, rsna, training, workspace
-from utils.batches import GraderData, Jitter
-from utils.checkpoints import Folder
-from utils.models import Grader
-from utils.presets import get_preset
+from benchmarks.variants import Variant, patched, write_table
+from utils import cli, inference, metrics, prepare, rsna, training
+from utils.course import workspace
+from utils.files import Folder
+from utils.models import Grader, intensity
+from utils.prepare import PreparedStudy
+from utils.presets import Preset, get_preset
+from utils.training import GraderDataset, GraderSample, Jitter, losses, trainer
 
 
-@dataclass
-class Variant:
-    """What differs from the recipe: settings of the preset, the loss, the jitter, functions."""
+def unweighted_terms(model: Grader, batch: GraderSample, preset: Preset) -> Tensor:
+    """Cross-entropy without the metric's weights and without mixup, as terms (B, 2, 1): see
+    utils.training.losses."""
+    unmixed = batch._replace(own=torch.ones_like(batch.own))
+    logits = model(losses.augmented_crops(unmixed, preset), batch.exists)
+    by_class = logits.float().transpose(1, 2)
+    loss = cross_entropy(by_class, batch.grades, ignore_index=-1, reduction="none")
+    labels = (batch.grades >= 0).sum(1).float()
+    return torch.stack([loss.sum(1), labels], 1)[..., None]
 
-    settings: dict = field(default_factory=dict)
-    terms: object = losses.grader_terms
-    jitter: Jitter | None = None
-    instead: dict = field(default_factory=dict)
+
+def features_unchanged(features: Tensor, exists: Tensor) -> Tensor:
+    """In place of models.grader.within_study."""
+    return features
 
 
-def as_it_is(crops, exists, grades):
+def no_jitter(points: pd.DataFrame) -> Jitter:
+    """In place of training.measured_jitter."""
+    return Jitter()
+
+
+def no_augmentation(rng: np.random.Generator, kind: str) -> np.ndarray:
+    """In place of models.intensity.sample."""
+    return intensity.IDENTITY
+
+
+def not_mirrored(crops: np.ndarray, exists: np.ndarray, grades: np.ndarray) -> tuple:
+    """In place of crops.mirror_views."""
     return crops, exists, grades, np.zeros(len(exists), bool)
 
 
 VARIANTS = {
     "the recipe": Variant(),
-    "features not compared within the study": Variant(instead={"utils.models.within_study": lambda seen, exists: seen}),
-    "loss without weights": Variant(terms=losses.plain_grader_terms),
-    "loss first without weights, then with them": Variant({"plain_epochs": 5}),
-    "crops as if the locator never erred": Variant(jitter=Jitter()),
-    "every image as it is, no other contrasts": Variant(instead={"utils.looks.draw": lambda rng, kind: looks.PLAIN}),
-    "no mirror": Variant(instead={"utils.batches.mirrored": as_it_is}),
-    "views never missing": Variant({"view_dropout": 0.0}),
-    "studies mixed (mixup, alpha 0.2)": Variant({"mixup": 0.2}),
-    "one slice a view": Variant({"slices": 1}),
-    "five slices a view": Variant({"slices": 5}),
-    "last weights instead of their average": Variant({"ema": 0.0}),
+    "features not standardised within the study": Variant(
+        training={"utils.models.grader.within_study": features_unchanged}
+    ),
+    "unweighted cross-entropy": Variant(
+        training={"utils.training.losses.grader_terms": unweighted_terms}
+    ),
+    "no localisation jitter": Variant(training={"utils.training.measured_jitter": no_jitter}),
+    "no intensity augmentation": Variant(
+        training={"utils.models.intensity.sample": no_augmentation}
+    ),
+    "no mirroring": Variant(training={"utils.training.grader_samples.mirror_views": not_mirrored}),
+    "no view dropout": Variant({"view_dropout": 0.0}),
+    "with mixup (alpha 0.2)": Variant({"mixup": 0.2}),
+    "one slice per view": Variant({"slices": 1}),
+    "five slices per view": Variant({"slices": 5}),
+    "last weights, not their average": Variant({"ema": 0.0}),
 }
 
 
-@contextmanager
-def instead(functions: dict):
-    """While it lasts, these functions (by their full names) are others."""
-    with ExitStack() as stack:
-        for name, function in functions.items():
-            stack.enter_context(patch(name, function))
-        yield
+@dataclass(frozen=True)
+class Bench:
+    """What all rows share.
+
+    run       the run whose recipe is varied, and whose locator has found the points
+    prepared  the studies to train on
+    tables    of the held-out phantoms
+    located   the held-out studies, each with points (25, 3) mm, by study id
+    """
+
+    run: inference.Run
+    prepared: Path
+    tables: rsna.Tables
+    located: dict[int, tuple[PreparedStudy, np.ndarray]]
 
 
-def score(variant: Variant, seed: int, run: inference.Run, store: Path, test: tuple[rsna.Tables, dict]) -> float:
-    preset = replace(run.preset, seed=seed, **variant.settings)
-    folds = pd.read_csv(store / "folds.csv")
-    inside, outside = (folds.study_id[(folds.fold == run.preset.train_folds[0]) == out].tolist() for out in (False, True))
-    jitter = variant.jitter or training.measured_jitter(
-        pd.read_csv(run.folder / f"fold{run.preset.train_folds[0]}" / "points.csv")
+def open_bench(preset: Preset, home: Path, studies: int) -> Bench:
+    """Train the preset's run if it is not there yet; locate the points of held-out phantoms."""
+    run = inference.load_run(trained(home, preset))
+    root, prepared = held_out(home, studies)
+    tables = rsna.load_tables(root)
+    locator, _ = run.folds[0]
+    located = {}
+    for study_id in tqdm(tables.studies(), desc="locating"):
+        study = prepare.load_study(prepared, study_id)
+        points, _ = inference.locate(locator, study, preset)
+        located[study_id] = study, points
+    work = workspace.open_workspace("phantom", preset, data=False)
+    return Bench(run, work.prepared, tables, located)
+
+
+def score(variant: Variant, seed: int, bench: Bench) -> float:
+    """The competition's score, on the held-out phantoms, of a grader trained as the variant says;
+    lower is better."""
+    preset = replace(variant.preset(bench.run.preset), seed=seed)
+    with patched(variant.training), tempfile.TemporaryDirectory() as folder:
+        grader = train_grader(preset, seed, bench, Path(folder))
+        return score_on_held_out(grader, preset, bench)
+
+
+def train_grader(preset: Preset, seed: int, bench: Bench, folder: Path) -> Grader:
+    """A grader of the run's first fold, on crops jittered by its locator's measured error."""
+    fold = bench.run.preset.train_folds[0]
+    folds = pd.read_csv(bench.prepared / "folds.csv")
+    inside = folds.study_id[folds.fold != fold].tolist()
+    outside = folds.study_id[folds.fold == fold].tolist()
+    points = pd.read_csv(bench.run.folder / f"fold{fold}" / "points.csv")
+    train = GraderDataset(bench.prepared, inside, preset, training.measured_jitter(points))
+    validation = GraderDataset(bench.prepared, outside, preset, None)
+    for data in (train, validation):
+        data.cache_crops(os.cpu_count() or 1)
+    torch.manual_seed(seed)
+    grader = Grader(preset)
+    task = trainer.Task(
+        folder=Folder(folder),
+        model=grader,
+        train=train,
+        held_out=validation,
+        terms=partial(losses.grader_terms, preset=preset),
+        epochs=preset.grader_epochs,
+        learning_rate=preset.grader_rate,
     )
-    with instead(variant.instead), tempfile.TemporaryDirectory() as folder:
-        data = GraderData(store, inside, preset, jitter), GraderData(store, outside, preset, None)
-        for one in data:
-            one.cut_all(os.cpu_count())
-        torch.manual_seed(seed)
-        grader = Grader(preset)
-        terms, first = (partial(which, preset=preset) for which in (variant.terms, losses.plain_grader_terms))
-        task = loop.Task(
-            Folder(folder), grader, *data, terms, preset.grader_epochs, preset.grader_rate, first, preset.plain_epochs
-        )
-        loop.train(task, preset, loop.start(preset), loop.Limits())
-        return graded(grader, preset, *test)
+    trainer.train(task, preset, trainer.make_accelerator(preset), trainer.Limits())
+    return grader
 
 
-def graded(grader: Grader, preset, tables: rsna.Tables, located: dict) -> float:
+def score_on_held_out(grader: Grader, preset: Preset, bench: Bench) -> float:
+    """The total score of a grader's predictions at the points that were found."""
     rows = []
-    for study, points in located.values():
+    for study_id, (study, points) in bench.located.items():
         logits, _ = inference.grade(grader, study, points, preset)
-        rows += [(rsna.row_id(study.study_id, *target), *z) for target, z in zip(rsna.TARGETS, logits.tolist())]
-    table = pd.DataFrame(rows, columns=["row_id", *rsna.GRADE_COLUMNS]).assign(
-        study_id=[study for study in located for _ in range(25)]
-    )
-    return metrics.rsna_score(tables.labels, training.cooled(table, 1.0)).total
+        ids = [rsna.row_id(study_id, *target) for target in rsna.TARGETS]
+        rows += [(study_id, row, *values) for row, values in zip(ids, logits.tolist())]
+    table = pd.DataFrame(rows, columns=["study_id", "row_id", *rsna.GRADE_COLUMNS])
+    submission = metrics.temperature_scaled(table, 1.0)
+    return metrics.rsna_score(bench.tables.labels, submission).total
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="demo"), parser.add_argument("--home", type=Path, default=Path("out"))
-    parser.add_argument("--studies", type=int, default=40), parser.add_argument("--seeds", type=int, default=2)
+    parser = cli.parser("benchmarks.ablation", __doc__.splitlines()[0])
+    parser.add_argument("--preset", default="demo")
+    parser.add_argument("--home", type=Path, default=Path("out"))
+    parser.add_argument("--studies", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("docs/ablation.csv"))
     a = parser.parse_args()
-    preset = get_preset(a.preset)
-    folder = trained(a.home, preset)
-    run = inference.load_run(folder)
-    root, held = held_out(a.home, a.studies)
-    tables, located = rsna.load_tables(root), {}
-    for study_id in tqdm(rsna.load_tables(root).studies(), desc="locating"):
-        study = prepare.load_study(held, study_id)
-        located[study_id] = study, locate.locate(run.folds[0][0], study, preset)[0]
-    store = workspace.open_workspace("phantom", preset, data=False).prepared
-    rows = {}
+    bench = open_bench(get_preset(a.preset), a.home, a.studies)
+    rows: dict[str, dict[str, float]] = {}
     for name, variant in VARIANTS.items():
-        found = [score(variant, seed, run, store, (tables, located)) for seed in range(a.seeds)]
-        rows[name] = {f"seed {seed}": one for seed, one in enumerate(found)} | {"mean": np.mean(found)}
-        table = pd.DataFrame(rows).T.rename_axis("grader").round(3)
-        table.to_csv(a.out)
-        print(table.to_string(), flush=True)
+        scores = [score(variant, seed, bench) for seed in range(a.seeds)]
+        rows[name] = {f"seed {seed}": value for seed, value in enumerate(scores)}
+        rows[name]["mean"] = float(np.mean(scores))
+        write_table(rows, "grader", a.out)
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -1,77 +1,129 @@
-"""Seconds and memory per study from files to 25 answers, and what must not change them: a mirror, another split into series.
+"""Seconds and memory per study from files to 25 predictions, and what must not change them.
 
 python -m benchmarks.grading RUN [--studies 40]
 
-On phantoms that bring the real data's faults (--quirks all), drawn with a seed no training uses.
+A prediction must be the same for a mirrored patient, and for axial slices split otherwise into
+series. Measured on phantoms with the real data's anomalies, of a seed that no training uses.
 """
 
-import argparse
 import os
-import resource
 import statistics
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.learning import peak_memory_gb
 from tests import mirror
-from utils import inference, metrics, phantom, prepare, rsna
-from utils.geometry import Series
-from utils.prepare import PreparedStudy
+from utils import cli, inference, metrics, phantom, prepare, rsna
+from utils.dicom import Series
+from utils.phantom import ANOMALIES, PhantomSpec
+from utils.prepare import PreparedSeries, PreparedStudy
 
 SEED = 777
+CUTS = (0.3, 0.7)  # after which fraction of the axial slices a second series starts
 
 
 def in_two_series(study: PreparedStudy, cut: float) -> PreparedStudy:
     """The axial slices as two series, one below the other."""
-    parts = []
+    parts: list[PreparedSeries] = []
     for part in study.series:
-        slices, k = part.series.slices, int(cut * len(part.series))
-        whole = part.description != rsna.AXIAL_T2 or not 0 < k < len(slices)
-        cuts = [slices] if whole else [slices[:k], slices[k:]]
-        parts += [replace(part, series_id=part.series_id + 1000 * n, series=Series(some)) for n, some in enumerate(cuts)]
+        parts += _split(part, cut) if part.description == rsna.AXIAL_T2 else [part]
     return replace(study, series=tuple(parts))
 
 
-def difference(before: pd.DataFrame, after: pd.DataFrame, sides_changed: bool = False) -> float:
-    """The greatest change of a probability that rests on images."""
-    keys = [(rsna.mirror(c) if sides_changed else c, level) for c, level in zip(before.condition, before.level)]
-    after = after.set_index(["condition", "level"]).loc[keys]
-    seen = ~before.note.str.startswith(inference.PRIOR).to_numpy()
-    p, q = (table[list(rsna.GRADE_COLUMNS)].to_numpy(float)[seen] for table in (before, after))
+def _split(part: PreparedSeries, cut: float) -> Iterator[PreparedSeries]:
+    slices = part.series.slices
+    k = int(cut * len(slices))
+    for n, some in enumerate(filter(None, (slices[:k], slices[k:]))):
+        yield replace(part, series_id=part.series_id + 1000 * n, series=Series(some))
+
+
+def difference(before: pd.DataFrame, after: pd.DataFrame, mirrored: bool = False) -> float:
+    """The greatest change of a probability that rests on images.
+
+    mirrored  after is of the mirrored patient, whose sides are exchanged
+    """
+    conditions = before.condition.map(rsna.mirror) if mirrored else before.condition
+    keys = list(zip(conditions, before.level))
+    columns = list(rsna.GRADE_COLUMNS)
+    visible = (before.source == inference.MODEL).to_numpy()
+    p = before[columns].to_numpy(float)[visible]
+    q = after.set_index(["condition", "level"]).loc[keys, columns].to_numpy(float)[visible]
     return float(np.abs(p - q).max(initial=0))
 
 
+@dataclass
+class Timed:
+    """Predictions for each study, and the seconds that they took, one study at a time."""
+
+    predictions: dict[int, pd.DataFrame]
+    seconds: list[float]
+
+
+def timed(tables: rsna.Tables, run: inference.Run) -> Timed:
+    """Predict the test studies from their files."""
+    studies = inference.studies_of_split(tables, "test")
+    inference.predict_studies(tables, run, studies=studies[:1])  # to warm up
+    found = Timed({}, [])
+    for study_id in studies:
+        start = time.perf_counter()
+        found.predictions[study_id] = inference.predict_studies(tables, run, studies=[study_id])
+        found.seconds.append(time.perf_counter() - start)
+    return found
+
+
+def changes(tables: rsna.Tables, run: inference.Run, found: Timed) -> tuple[float, float]:
+    """The greatest change of a probability for mirrored patients, and for axial slices in two
+    series."""
+    mirrored, split = [], []
+    for study_id, before in found.predictions.items():
+        study = prepare.prepare_study(tables, study_id)
+        after = inference.predict_study(run, mirror.mirrored(study))
+        mirrored.append(difference(before, after, mirrored=True))
+        for cut in CUTS:
+            after = inference.predict_study(run, in_two_series(study, cut))
+            split.append(difference(before, after))
+    return max(mirrored), max(split)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.grading", description=__doc__.splitlines()[0])
-    parser.add_argument("run"), parser.add_argument("--studies", type=int, default=40)
+    parser = cli.parser("benchmarks.grading", __doc__.splitlines()[0])
+    parser.add_argument("run")
+    parser.add_argument("--studies", type=int, default=40)
     a = parser.parse_args()
     run = inference.load_run(a.run)
+    spec = PhantomSpec(1, SEED, test_studies=a.studies, prevalence="real", anomalies=ANOMALIES)
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "data"
-        phantom.make_dataset(root, 1, SEED, a.studies, "real", quirks=phantom.QUIRKS, jobs=os.cpu_count())
-        tables, seconds, mirrored, split, tables_of = rsna.load_tables(root), [], [], [], []
-        inference.answers(tables, run, studies=tables.studies("test")[:1])  # warm
-        for study_id in inference.asked_studies(tables, "test"):
-            start = time.perf_counter()
-            tables_of.append(inference.answers(tables, run, studies=[study_id]))
-            seconds.append(time.perf_counter() - start)
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        for study_id, before in zip(inference.asked_studies(tables, "test"), tables_of):
-            study = prepare.prepare_study(tables, study_id)
-            mirrored.append(difference(before, inference.answer_study(run, mirror.mirrored(study)), sides_changed=True))
-            split.append(max(difference(before, inference.answer_study(run, in_two_series(study, cut))) for cut in (0.3, 0.7)))
-        answered, truth = pd.concat(tables_of), phantom.true_labels(root, "test")
-        guess = metrics.constant_submission(run.prior, answered.study_id.unique())
-        print(f"{len(seconds)} studies, {len(answered)} rows, {(answered.note != '').sum()} with a note")
-        print(f"seconds a study: median {statistics.median(seconds):.2f}, most {max(seconds):.2f}; peak memory {memory:.2f} GB")
-        print(f"weighted prior  {metrics.rsna_score(truth, guess)}")
-        print(f"the run         {metrics.rsna_score(truth, inference.as_submission(answered, tables.submission))}")
-        print(f"greatest change of a probability: mirrored {max(mirrored):.1e}, axial slices in two series {max(split):.1e}")
+        root = phantom.make_dataset(Path(folder) / "data", spec, jobs=os.cpu_count() or 1)
+        report(root, run)
+
+
+def report(root: Path, run: inference.Run) -> None:
+    """Predict the test studies of a phantom and print all figures."""
+    tables = rsna.load_tables(root)
+    found = timed(tables, run)
+    memory = peak_memory_gb()
+    mirrored, split = changes(tables, run, found)
+    predictions = pd.concat(found.predictions.values())
+    truth = phantom.true_labels(root, "test")
+    prior = metrics.constant_submission(run.prior, list(found.predictions))
+    submission = metrics.as_submission(predictions, tables.submission)
+    median, most = statistics.median(found.seconds), max(found.seconds)
+    noted = (predictions.note != "").sum()
+    print(f"{len(found.seconds)} studies, {len(predictions)} rows, {noted} with a note")
+    print(f"seconds a study: median {median:.2f}, most {most:.2f}; peak memory {memory:.2f} GB")
+    print(f"weighted prior  {metrics.rsna_score(truth, prior)}")
+    print(f"the run         {metrics.rsna_score(truth, submission)}")
+    print(
+        f"greatest change of a probability: mirrored {mirrored:.1e}, "
+        f"axial slices in two series {split:.1e}"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

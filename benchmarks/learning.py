@@ -1,139 +1,195 @@
-"""What a preset learns from phantoms, told on phantoms drawn with a seed that no training uses, as frequent as in patients.
+"""What a preset learns from phantoms, measured on phantoms of a seed that no training uses.
 
 python -m benchmarks.learning demo [--home out] [--studies 40]
 
-Trains the preset's run if it is not there yet (else only measures it), and prints: where the locator's points lie, the
-competition's score, what waiting for the loader costs a training step, and the peak memory.
+Trains the preset's run if it is not there yet (else only measures it), and prints: how far the
+locator's points are off, the competition's score (grades are as frequent as in patients), how much
+longer a training step takes with the data loader, and the peak memory.
 """
 
-import argparse
 import itertools
 import os
 import resource
 import statistics
 import time
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from utils import inference, loop, losses, metrics, phantom, prepare, rsna, training, workspace
-from utils.batches import GraderData, Jitter, LocatorData
-from utils.checkpoints import Folder
+from utils import cli, inference, metrics, phantom, prepare, rsna, training
+from utils.course import workspace
+from utils.files import Folder
 from utils.models import Grader, Locator
+from utils.phantom import PhantomSpec
 from utils.presets import Preset, get_preset
+from utils.rsna import TARGETS
+from utils.training import GraderDataset, Jitter, LocatorDataset, losses, trainer
 
-SEED = 4242  # of the held-out phantoms; training draws with 0
+SEED = 4242  # of the held-out phantoms; presets use others
+TYPICAL_JITTER = Jitter((2.0,) * 3, (0.1,) * 3)  # as a locator errs; only for timing
 
 
 def held_out(home: Path, studies: int) -> tuple[Path, Path]:
-    """Data and store of phantoms never trained on, grades as frequent as in the 1,975 real studies."""
+    """Phantoms that no training uses, with the grade frequencies of the 1,975 real studies: their
+    data folder, and the folder of the prepared studies."""
     root = home / "data" / f"held-out-{studies}"
-    phantom.make_dataset(root, studies, seed=SEED, test_studies=0, prevalence="real", jobs=os.cpu_count())
-    prepare.prepare(root, home / "prepared" / root.name)
-    return root, home / "prepared" / root.name
+    spec = PhantomSpec(studies, SEED, test_studies=0, prevalence="real")
+    phantom.make_dataset(root, spec, jobs=os.cpu_count() or 1)
+    prepared = home / "prepared" / root.name
+    prepare.prepare(root, prepared)
+    return root, prepared
 
 
 def trained(home: Path, preset: Preset) -> Path:
+    """The run folder of a preset on its own phantom; what is already there is not made again.
+
+    Raises TrainingError if a run of other settings is there.
+    """
     os.environ["LUMBAR_HOME"] = str(home)
     work = workspace.open_workspace("phantom", preset)
-    store, run = work.prepared, work.run
-    prepare.prepare(work.data, store, folds=preset.folds)
-    training.fit(store, run, preset)  # nothing is trained twice, and a run of other settings is refused
-    print(f"trained in {minutes(run):.1f} minutes")
-    print(f"out of fold ({len(pd.read_csv(run / 'oof.csv')) // 25} studies)  {training.oof_score(store, run)}")
-    return run
+    prepare.prepare(work.data, work.prepared, folds=preset.folds)
+    training.fit(work.prepared, work.run, preset)
+    studies = len(pd.read_csv(work.run / "oof.csv")) // len(TARGETS)
+    print(f"trained in {minutes(work.run):.1f} minutes")
+    print(f"out of fold ({studies} studies)  {training.oof_score(work.prepared, work.run)}")
+    return work.run
 
 
 def minutes(run: Path) -> float:
     """Of training, however often it was interrupted."""
-    return sum(pd.read_csv(path).seconds.sum() for path in run.glob("fold*/*/history.csv")) / 60
+    histories = [pd.read_csv(path) for path in run.glob("fold*/*/history.csv")]
+    return sum(history.seconds.sum() for history in histories) / 60
 
 
-# --- where is it? ----------------------------------------------------------------------------------------------------
+# --- accuracy -------------------------------------------------------------------------------------
 
 
-def locator_figures(run: inference.Run, root: Path, store: Path) -> pd.DataFrame:
-    """Against the true places, not the annotated ones, which lie on slices."""
+def locator_figures(run: inference.Run, root: Path, prepared: Path) -> pd.DataFrame:
+    """Errors against the true points, by family. (Annotated points would be a slice off: they are
+    marked on slices.)"""
     truth = pd.read_csv(root / "truth" / "truth.csv")
     studies = sorted(truth.study_id.unique())
-    points = pd.concat([training.measure_locator(one, store, studies, run.preset, truth) for one, _ in run.folds])
-    groups = [("all", points), *points.groupby(points.condition.map(rsna.FAMILY))]
-    rows = {
-        name: {
-            "points": len(some),
-            "median mm": some.error_mm.median(),
-            "99 % within mm": some.error_mm.quantile(0.99),
-            "% within 5 mm": 100 * (some.error_mm <= 5).mean(),
-            "% right level": 100 * some.right_level.mean(),
-            "% within a slice": 100 * (some.slices_off <= 1).mean(),
-        }
-        for name, some in groups
-    }
+    measured = [
+        training.measure_locator(locator, prepared, studies, run.preset, truth)
+        for locator, _ in run.folds
+    ]
+    points = pd.concat(measured)
+    rows = {"all": _summary(points)}
+    for family, some in points.groupby(points.condition.map(rsna.FAMILY)):
+        rows[family] = _summary(some)
     return pd.DataFrame(rows).T.rename_axis("family")
 
 
-# --- how bad is it? --------------------------------------------------------------------------------------------------
-
-
-def scores(run: inference.Run, root: Path, store: Path) -> pd.DataFrame:
-    tables = rsna.load_tables(root)
-    answered = pd.concat([inference.answer_study(run, prepare.load_study(store, study)) for study in tables.studies()])
-    prior = metrics.constant_submission(metrics.prior(tables.labels), tables.studies())
-    answers = {"weighted prior of these studies": prior, "the run": inference.as_submission(answered)}
-    return metrics.score_table({name: metrics.rsna_score(tables.labels, answer) for name, answer in answers.items()})
-
-
-# --- does a step wait for the loader? --------------------------------------------------------------------------------
-
-
-def loader_ratio(preset: Preset, store: Path, model: str, rounds: int = 5, steps: int = 6) -> float:
-    """Seconds of a training step with the loader over those with a batch in memory: median of rounds, one after the other."""
-    studies = pd.read_csv(store / "folds.csv").study_id.tolist()
-    kinds = {
-        "locator": (LocatorData(store, studies, preset), Locator(preset), losses.locator_terms),
-        "grader": (GraderData(store, studies, preset, Jitter((2.0,) * 3, (0.1,) * 3)), Grader(preset), losses.grader_terms),
+def _summary(points: pd.DataFrame) -> dict[str, float]:
+    return {
+        "points": len(points),
+        "median mm": points.error_mm.median(),
+        "99 % within mm": points.error_mm.quantile(0.99),
+        "% within 5 mm": 100 * (points.error_mm <= 5).mean(),
+        "% right level": 100 * points.right_level.mean(),
+        "% within a slice": 100 * (points.slices_off <= 1).mean(),
     }
-    data, net, terms = kinds[model]
-    data.cut_all(os.cpu_count())
-    terms = partial(terms, preset=preset)
-    under_way = loop.Training(
-        loop.Task(Folder(store / ".benchmark"), net, data, data, terms, 1, 1e-3), preset, loop.start(preset), loop.Limits()
+
+
+def scores(run: inference.Run, root: Path, prepared: Path) -> pd.DataFrame:
+    """The competition's score of the run, and of the studies' own weighted prior."""
+    tables = rsna.load_tables(root)
+    studies = tables.studies()
+    predictions = pd.concat(
+        [inference.predict_study(run, prepare.load_study(prepared, study)) for study in studies]
     )
-    kept = list(itertools.islice(under_way.loader, steps))
+    prior = metrics.constant_submission(metrics.prior(tables.labels), studies)
+    submission = metrics.as_submission(predictions)
+    return metrics.score_table(
+        {
+            "weighted prior of these studies": metrics.rsna_score(tables.labels, prior),
+            "the run": metrics.rsna_score(tables.labels, submission),
+        }
+    )
 
-    def seconds(batches) -> float:
-        start = time.perf_counter()
-        for one in batches:
-            under_way.step(one, terms)
-        return time.perf_counter() - start
 
-    seconds(kept)  # warm
-    pairs = [(seconds(itertools.islice(under_way.loader, steps)), seconds(kept)) for _ in range(rounds)]
-    print(f"{model}: {statistics.median(b for _, b in pairs) / len(kept):.3f} s a step with the batches in memory")
-    return statistics.median(a / b for a, b in pairs)
+# --- speed ----------------------------------------------------------------------------------------
+
+
+def loader_ratio(
+    preset: Preset, prepared: Path, model: str, rounds: int = 5, steps: int = 6
+) -> float:
+    """Seconds of a training step with the data loader over those with a batch in memory: the
+    median of rounds, one after the other."""
+    timed = _trainer(preset, prepared, model)
+    in_memory = list(itertools.islice(timed.loader, steps))
+    step = timed.step
+    _seconds(step, in_memory)  # to warm up
+    pairs = []
+    for _ in range(rounds):
+        loaded = itertools.islice(timed.loader, steps)
+        pairs.append((_seconds(step, loaded), _seconds(step, in_memory)))
+    per_step = statistics.median(memory for _, memory in pairs) / len(in_memory)
+    print(f"{model}: {per_step:.3f} s a step with the batches in memory")
+    return statistics.median(loader / memory for loader, memory in pairs)
+
+
+def _trainer(preset: Preset, prepared: Path, model: str) -> trainer.Trainer:
+    """A trainer of one of the two models, on all prepared studies."""
+    studies = pd.read_csv(prepared / "folds.csv").study_id.tolist()
+    data: LocatorDataset | GraderDataset
+    net: Locator | Grader
+    if model == "locator":
+        data = LocatorDataset(prepared, studies, preset)
+        net = Locator(preset)
+        terms = partial(losses.locator_terms, preset=preset)
+    else:
+        data = GraderDataset(prepared, studies, preset, TYPICAL_JITTER)
+        net = Grader(preset)
+        terms = partial(losses.grader_terms, preset=preset)
+    data.cache_crops(os.cpu_count() or 1)
+    folder = Folder(prepared / ".benchmark")
+    task = trainer.Task(folder, net, data, data, terms, epochs=1, learning_rate=1e-3)
+    accelerator = trainer.make_accelerator(preset)
+    return trainer.Trainer(task, preset, accelerator, trainer.Limits())
+
+
+def _seconds(step: Callable, batches: Iterable) -> float:
+    start = time.perf_counter()
+    for batch in batches:
+        step(batch)
+    return time.perf_counter() - start
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=__doc__.splitlines()[0])
-    parser.add_argument("preset"), parser.add_argument("--home", type=Path, default=Path("out"))
+    parser = cli.parser("benchmarks.learning", __doc__.splitlines()[0])
+    parser.add_argument("preset")
+    parser.add_argument("--home", type=Path, default=Path("out"))
     parser.add_argument("--studies", type=int, default=40)
     a = parser.parse_args()
     preset = get_preset(a.preset)
     folder = trained(a.home, preset)
-    root, store = held_out(a.home, a.studies)
+    root, prepared = held_out(a.home, a.studies)
     run = inference.load_run(folder)
     with pd.option_context("display.width", 160, "display.max_columns", 20):
         print(f"\n{a.studies} held-out phantoms, grades as frequent as in patients")
-        print(locator_figures(run, root, store).round(2))
-        print(scores(run, root, store).round(4))
+        print(locator_figures(run, root, prepared).round(2))
+        print(scores(run, root, prepared).round(4))
     print()
     for model in ("locator", "grader"):
-        print(f"{model}: a step with the loader takes {loader_ratio(preset, store, model):.3f} times as long")
-    gpu = f", {torch.cuda.max_memory_allocated() / 1e9:.1f} GB on the GPU" if torch.cuda.is_available() else ""
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB{gpu}")
+        ratio = loader_ratio(preset, prepared, model)
+        print(f"{model}: a step with the loader takes {ratio:.3f} times as long")
+    print(f"peak memory {peak_memory_gb():.1f} GB{_gpu_memory()}")
+
+
+def peak_memory_gb() -> float:
+    """Of this process, in main memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def _gpu_memory() -> str:
+    if not torch.cuda.is_available():
+        return ""
+    return f", {torch.cuda.max_memory_allocated() / 1e9:.1f} GB on the GPU"
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

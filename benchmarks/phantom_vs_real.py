@@ -1,13 +1,13 @@
-"""How like real MRI phantoms are, in figures: geometry and brightness of N phantoms beside a real study.
+"""How like real MRI the phantoms are, in figures: their geometry and intensities beside real ones.
 
 python -m benchmarks.phantom_vs_real [--real FOLDER] [--studies 50] [--seed 0]
 
-FOLDER has the competition's layout; its tables and whatever studies are there are measured. Without it, only the
-ranges known from the competition's tables are set beside the phantoms. Phantoms are drawn as varied as real scanners
-are (256 to 640 px), which takes about 5 s each on one core.
+FOLDER has the competition's layout; its tables and whatever studies are there are measured. Without
+it, only the ranges known from the competition's tables are set beside the phantoms. The phantoms'
+protocols are as varied as those of real scanners (256 to 640 px), so one takes about 5 s on one
+core.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from utils import phantom, rsna
-from utils.dicom import read_series
-from utils.geometry import Series
+from utils import cli, phantom, rsna
+from utils.dicom import Series, read_series
+from utils.phantom import SIZES, PhantomSpec
 
 # From the competition's 6,294 series: slices per series, mm per pixel, mm from slice to slice.
 KNOWN = {
@@ -25,22 +25,35 @@ KNOWN = {
     rsna.SAGITTAL_T2: ("8 .. 29", "0.2 .. 1.2", "about 4.5"),
     rsna.AXIAL_T2: ("15 .. 192", "0.2 .. 1.2", "3.5 in a block"),
 }
+GEOMETRY = ("slices", "mm/px", "gap", "px")
+PX = "256 .. 640"
 PERCENTILES = (5, 25, 50, 75, 90, 99.5)
-BINS = np.linspace(0, 1.5, 46)
+PERCENTILE_COLUMNS = [f"p{p:g}" for p in PERCENTILES]
+BRIGHTEST = 1.5  # of a histogram, in units of a series' 99th percentile
+BINS = np.linspace(0, BRIGHTEST, 46)
 
 
 def measures(series: Series) -> dict:
-    """Geometry of one series, and its brightness in units of its own 99th percentile."""
+    """Geometry of one series, and its intensities in units of their own 99th percentile."""
     values = np.concatenate([one.pixels[::2, ::2].ravel() for one in series.slices]).astype(float)
     values /= np.percentile(values, 99)
-    row = {"slices": len(series.slices), "px": series.slices[0].pixels.shape[0], "gap": series.gap_mm}
-    row["mm/px"] = float(series.slices[0].spacing[0])
-    row |= {f"p{p:g}": np.percentile(values, p) for p in PERCENTILES}
-    return row | {"histogram": np.histogram(np.clip(values, 0, 1.5), BINS, density=True)[0] * np.diff(BINS)}
+    first = series.slices[0]
+    row: dict[str, object] = {
+        "slices": len(series.slices),
+        "px": first.pixels.shape[0],
+        "gap": series.gap_mm,
+        "mm/px": float(first.spacing[0]),
+    }
+    for name, p in zip(PERCENTILE_COLUMNS, PERCENTILES):
+        row[name] = np.percentile(values, p)
+    density, _ = np.histogram(np.clip(values, 0, BRIGHTEST), BINS, density=True)
+    return row | {"histogram": density * np.diff(BINS)}
 
 
 def survey(root: Path) -> pd.DataFrame:
-    tables, rows = rsna.load_tables(root), []
+    """The measures of every series of a data folder, one per row."""
+    tables = rsna.load_tables(root)
+    rows = []
     for study in tqdm(tables.whole_studies(), desc=str(root), unit="study"):
         for one in tables.series_of(study).itertuples():
             series = read_series(tables.folder(study, one.series_id))
@@ -49,36 +62,62 @@ def survey(root: Path) -> pd.DataFrame:
 
 
 def overlap(a: pd.Series, b: pd.Series) -> float:
-    """Common area of two mean histograms: 1 alike, 0 nothing in common."""
+    """Common area of two mean histograms: 1 if they are the same, 0 if they share nothing."""
     return float(np.minimum(np.mean(list(a), axis=0), np.mean(list(b), axis=0)).sum())
 
 
 def report(phantoms: pd.DataFrame, real: pd.DataFrame | None) -> None:
-    for name, drawn in phantoms.groupby("series"):
-        print(f"\n{name}: {len(drawn)} phantom series")
-        for column, known in zip(("slices", "mm/px", "gap", "px"), (*KNOWN[name], "256 .. 640")):
-            quantiles = " ".join(f"{q:.4g}" for q in drawn[column].quantile([0, 0.25, 0.5, 0.75, 1]))
-            print(f"  {column:7} phantoms {quantiles:32} known {known}")
-        columns = [f"p{p:g}" for p in PERCENTILES]
-        table = pd.DataFrame({"phantom 10 %": drawn[columns].quantile(0.1), "median": drawn[columns].median()})
-        table["90 %"] = drawn[columns].quantile(0.9)
+    """Print the figures of each kind of series."""
+    for name, synthetic in phantoms.groupby("series"):
+        print(f"\n{name}: {len(synthetic)} phantom series")
+        print_geometry(synthetic, (*KNOWN[name], PX))
+        columns = synthetic[PERCENTILE_COLUMNS]
+        table = pd.DataFrame(
+            {
+                "phantom 10 %": columns.quantile(0.1),
+                "median": columns.median(),
+                "90 %": columns.quantile(0.9),
+            }
+        )
         if real is not None:
-            mine = real[real.series == name]
-            table["real"] = mine[columns].median()
-            half = len(drawn) // 2
-            print(f"  brightness histogram, common area with the real study: {overlap(drawn.histogram, mine.histogram):.2f}")
-            among = overlap(drawn.histogram[:half], drawn.histogram[half:])
-            one = np.median([overlap(drawn.histogram[k : k + 1], drawn.histogram) for k in range(len(drawn))])
-            print(f"  (half of the phantoms with the other half {among:.2f}; one phantom with all of them {one:.2f})")
+            same_kind = real[real.series == name]
+            table["real"] = same_kind[PERCENTILE_COLUMNS].median()
+            print_overlaps(synthetic.histogram, same_kind.histogram)
         print(table.T.round(3).to_string())
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def print_geometry(synthetic: pd.DataFrame, known: tuple[str, ...]) -> None:
+    """Quartiles of each measure beside the range that is known of real series."""
+    for column, range_known in zip(GEOMETRY, known):
+        values = synthetic[column].quantile([0, 0.25, 0.5, 0.75, 1])
+        quartiles = " ".join(f"{value:.4g}" for value in values)
+        print(f"  {column:7} phantoms {quartiles:32} known {range_known}")
+
+
+def print_overlaps(synthetic: pd.Series, real: pd.Series) -> None:
+    """Of intensity histograms: phantoms with real studies, and phantoms among themselves."""
+    half = len(synthetic) // 2
+    among = overlap(synthetic[:half], synthetic[half:])
+    singles = [overlap(synthetic[k : k + 1], synthetic) for k in range(len(synthetic))]
+    with_real = overlap(synthetic, real)
+    print(f"  intensity histogram, common area with the real studies: {with_real:.2f}")
+    print(
+        f"  (half of the phantoms with the other half {among:.2f}; "
+        f"one phantom with all of them {np.median(singles):.2f})"
+    )
+
+
+def main() -> None:
+    parser = cli.parser("benchmarks.phantom_vs_real", __doc__.splitlines()[0])
     parser.add_argument("--real", type=Path)
     parser.add_argument("--studies", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
+    spec = PhantomSpec(a.studies, a.seed, test_studies=0, prevalence="real", size=SIZES["real"])
     with tempfile.TemporaryDirectory() as folder:
-        root = phantom.make_dataset(Path(folder) / "p", a.studies, a.seed, test_studies=0, prevalence="real", size=None)
+        root = phantom.make_dataset(Path(folder) / "p", spec)
         report(survey(root), survey(a.real) if a.real else None)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,19 +1,24 @@
-"""Milliseconds from the hand to the picture, in JupyterLab in headless Chromium: ours beside two other ways, in one run.
+"""Milliseconds from an event to the image, in JupyterLab in headless Chromium: this viewer beside
+two others, in one run.
 
 python -m benchmarks.viewer ROOT [--study ID] [--steps 60]
 
 ours        StudyViewer, three series; the wheel over the axial pane
-interact    ipywidgets.interact round matplotlib, one series; the slider's arrow key
-ipyniivue   NiiVue in WebGL (drawn by the CPU where there is no GPU), one series; the wheel (pip install ipyniivue nibabel)
+interact    ipywidgets.interact with matplotlib, one series; the slider's arrow key
+ipyniivue   NiiVue in WebGL (rendered by the CPU where there is no GPU), one series; the wheel
+            (pip install ipyniivue nibabel)
 
-A step runs from the event's arrival in the page to the end of the frame that paints it; for interact, to the moment at
-which the new picture is decoded. Messages are those that the wheel sends to the kernel.
-Opening runs from starting the cell to the first frame with a picture in it; that of WebGL is not open to the page, so it
-is seen in screenshots, which cost some tenths of a second themselves.
+A step runs from the event's arrival in the page to the end of the frame that paints it; for
+interact, to the moment at which the new image is decoded. Messages are those that the wheel sends
+to the kernel.
+Opening runs from starting the cell to the first frame with an image in it; WebGL's frames cannot
+be read by the page, so screenshots are compared, which themselves cost some tenths of a second.
 """
 
-import argparse
+from __future__ import annotations
+
 import contextlib
+import importlib.util
 import io
 import os
 import shutil
@@ -24,17 +29,26 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from utils import rsna, viewer
+from utils import cli, rsna, viewer
 
 PROJECT = Path(__file__).parent.parent
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--no-first-run", "--disable-background-networking", "--disable-gpu"]
+WARM_UP = 3  # the first steps are not counted
+WHEEL_TURN = 12  # steps in one direction before the wheel turns back
+SLIDER_STEPS = 15  # a slider has an end
+READINGS = 5  # of which the median is reported
+OPEN_CONTRAST = 12  # grey levels: a screenshot that varies by less shows no image yet
+
+# The four cells of the notebook.
 IMPORTS = """
 import ipywidgets, numpy as np, matplotlib.pyplot as plt
 from utils import dicom, rsna
@@ -50,15 +64,24 @@ def show(i):
     plt.show()"""
 NIIVUE = """
 import nibabel, tempfile, ipyniivue
-box = np.stack([s.pixels.T for s in dicom.read_series(folder).slices if s.pixels.shape == {shape}], -1).astype(np.int16)
+slices = [s.pixels.T for s in dicom.read_series(folder).slices if s.pixels.shape == {shape}]
+box = np.stack(slices, -1).astype(np.int16)
 name = tempfile.mkdtemp() + "/axial.nii"
 nibabel.save(nibabel.Nifti1Image(box, np.diag([0.5, 0.5, 4, 1])), name)
 nv = ipyniivue.NiiVue(height=440)
 nv.set_slice_type(ipyniivue.SliceType.AXIAL)
 nv.load_volumes([dict(path=name)])
 nv"""
-# After the frame that follows an event: the picture of that event has been painted.
-LISTEN = """([selector, name]) => {
+
+OUR_PANE = '.spine-viewer >> [data-kind="Axial T2"] .view'
+NIIVUE_CANVAS = ".jp-OutputArea-output canvas:not(.spine-viewer canvas)"
+INTERACT_IMAGE = "document.querySelector('.widget-interact img')?.complete"
+KERNEL_IDLE = """() => {
+  const panel = window.jupyterapp?.shell.currentWidget;
+  return panel?.sessionContext?.session?.kernel?.status === "idle";
+}"""
+# After the frame that follows an event, its image has been painted.
+TIME_EVENTS = """([selector, name]) => {
   window.times = [];
   document.querySelector(selector).addEventListener(name, () => {
     const start = performance.now();
@@ -69,15 +92,16 @@ LISTEN = """([selector, name]) => {
     });
   }, { capture: true });
 }"""
-# interact replaces its picture: from the key to the new one being decoded.
-WATCH = """([selector]) => {
+# interact replaces its image: from the key to the moment at which the new one is decoded.
+TIME_REPLACEMENTS = """([selector]) => {
   window.times = [];
   let start;
   const box = document.querySelector(selector);
   box.addEventListener("keydown", () => (start = performance.now()), { capture: true });
+  const imageIn = (node) => node.querySelector?.("img") ?? node;
   new MutationObserver(async (changes) => {
-    const added = changes.flatMap((change) => [...change.addedNodes]);
-    const image = added.map((node) => node.querySelector?.("img") ?? node).find((node) => node.tagName === "IMG");
+    const added = changes.flatMap((change) => [...change.addedNodes]).map(imageIn);
+    const image = added.find((node) => node.tagName === "IMG");
     if (!image || start === undefined) return;
     const since = start;
     start = undefined;
@@ -85,152 +109,215 @@ WATCH = """([selector]) => {
     window.times.push(performance.now() - since);
   }).observe(box, { childList: true, subtree: true });
 }"""
-
-LOOK = """() => {
+TIME_OPENING = """() => {
   window.opened = undefined;
   const start = performance.now();
-  const look = () => (window.seen() ? (window.opened = performance.now() - start) : requestAnimationFrame(look));
-  look();
+  const check = () => {
+    if (window.seen()) window.opened = performance.now() - start;
+    else requestAnimationFrame(check);
+  };
+  check();
 }"""
-# The three panes of the one viewer hold something else than black.
-PAINTED = """[...(document.querySelector('.spine-viewer')?.shadowRoot?.querySelectorAll('.view canvas:first-child') ?? [])]
-  .map((c) => c.getContext('2d').getImageData(0, 0, c.width, c.height).data)
-  .filter((data) => data.some((v, i) => i % 4 < 3 && v > 60)).length === 3"""
+# The three panes of the one viewer show something other than black.
+PAINTED = """(() => {
+  const host = document.querySelector(".spine-viewer")?.shadowRoot;
+  const canvases = [...(host?.querySelectorAll(".view canvas:first-child") ?? [])];
+  const data = (c) => c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+  const isPainted = (c) => data(c).some((v, i) => i % 4 < 3 && v > 60);
+  return canvases.filter(isPainted).length === 3;
+})()"""
 
 
 @contextlib.contextmanager
-def jupyterlab(cells: list[str]):
+def jupyterlab(cells: list[str]) -> Iterator[str]:
     """The address of a notebook with these cells, in a server of its own."""
-    with tempfile.TemporaryDirectory() as home, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(notebook, Path(home) / "show.ipynb")
-        own = {name: f"{home}/{name.lower()}" for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
-        command = ["-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", f"--notebook-dir={home}"]
-        command += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        server = subprocess.Popen([sys.executable, *command], env=os.environ | own | {"PYTHONPATH": str(PROJECT)}, **quiet)
+    with tempfile.TemporaryDirectory() as home:
+        _write_notebook(Path(home) / "show.ipynb", cells)
+        port = _free_port()
+        server = _start_server(home, port)
         try:
-            while server.poll() is None:
-                with contextlib.suppress(OSError):
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=1)
-                    break
-                time.sleep(0.2)
+            _wait_for_server(server, port)
             yield f"http://127.0.0.1:{port}/lab/tree/show.ipynb"
         finally:
             server.terminate()
             server.wait(20)
 
 
+def _write_notebook(path: Path, cells: list[str]) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["kernelspec"] = kernel
+    nbformat.write(notebook, path)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _start_server(home: str, port: int) -> subprocess.Popen:
+    folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
+    own = {name: f"{home}/{name.lower()}" for name in folders}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += [f"--port={port}", f"--notebook-dir={home}"]
+    command += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
+    environment = os.environ | own | {"PYTHONPATH": str(PROJECT)}
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet)
+
+
+def _wait_for_server(server: subprocess.Popen, port: int) -> None:
+    while server.poll() is None:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=1)
+            return
+        time.sleep(0.2)
+
+
 def run_cell(page: Page, k: int) -> None:
-    page.evaluate("k => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = k }", k)
+    select = "k => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = k }"
+    page.evaluate(select, k)
     page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-cell')")
 
 
-def open_in(page: Page, k: int, seen: str) -> float:
-    """Seconds from starting the k-th cell until the JavaScript expression `seen` holds, asked in every frame."""
+def opening_time(page: Page, k: int, seen: str) -> float:
+    """Seconds from starting the k-th cell until the JavaScript expression `seen`, evaluated in
+    every frame, is true."""
     page.evaluate(f"() => {{ window.seen = () => {seen} }}")
-    page.evaluate(LOOK)
+    page.evaluate(TIME_OPENING)
     run_cell(page, k)
     page.wait_for_function("() => window.opened")
     return page.evaluate("() => window.opened") / 1000
 
 
-def open_unseen(page: Page, k: int, selector: str) -> float:
-    """The same for WebGL, by screenshots."""
+def opening_time_by_screenshot(page: Page, k: int, selector: str) -> float:
+    """The same for WebGL."""
     start = time.perf_counter()
     run_cell(page, k)
-    page.locator(selector).first.wait_for()
-    page.locator(selector).first.scroll_into_view_if_needed()
+    canvas = page.locator(selector).first
+    canvas.wait_for()
+    canvas.scroll_into_view_if_needed()
     while True:
-        shot = np.array(Image.open(io.BytesIO(page.locator(selector).first.screenshot())).convert("L"))
-        if shot[shot.shape[0] // 4 : -shot.shape[0] // 4].std() > 12:
+        shot = np.array(Image.open(io.BytesIO(canvas.screenshot())).convert("L"))
+        margin = shot.shape[0] // 4
+        if shot[margin:-margin].std() > OPEN_CONTRAST:
             return time.perf_counter() - start
 
 
-def steps(page: Page, act, count: int) -> list[float]:
-    """The times that the page measured, of `count` acts one after the other."""
-    for k in range(count + 3):
+def step_times(page: Page, act: Callable[[int], None], count: int) -> list[float]:
+    """Milliseconds that the page measured for `count` acts, one after the other."""
+    for k in range(count + WARM_UP):
         act(k)
         for _ in range(400):
             if page.evaluate("() => window.times.length") > k:
                 break
             page.wait_for_timeout(5)
         page.wait_for_timeout(30)
-    return page.evaluate("() => window.times")[3:]  # the first ones warm up
+    return page.evaluate("() => window.times")[WARM_UP:]
 
 
-def wheel(page: Page, selector: str, count: int) -> list[float]:
-    page.evaluate(LISTEN, [selector.split(" >> ")[0], "wheel"])
+def wheel_times(page: Page, selector: str, count: int) -> list[float]:
+    page.evaluate(TIME_EVENTS, [selector.split(" >> ")[0], "wheel"])
     box = page.locator(selector).first.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    return steps(page, lambda k: page.mouse.wheel(0, 100 if k // 12 % 2 else -100), count)
+
+    def turn(k: int) -> None:
+        page.mouse.wheel(0, 100 if k // WHEEL_TURN % 2 else -100)
+
+    return step_times(page, turn, count)
 
 
-def arrow(page: Page, selector: str, count: int) -> list[float]:
-    page.evaluate(WATCH, [selector])
+def arrow_times(page: Page, selector: str, count: int) -> list[float]:
+    page.evaluate(TIME_REPLACEMENTS, [selector])
     page.locator(f"{selector} .noUi-handle").focus()
-    return steps(page, lambda k: page.keyboard.press("ArrowRight"), min(count, 15))
+    count = min(count, SLIDER_STEPS)
+    return step_times(page, lambda _: page.keyboard.press("ArrowRight"), count)
 
 
-def told(name: str, opening: float, times: list[float]) -> str:
-    p95 = np.percentile(times, 95)
-    return f"  {name:10} opens in {opening:5.2f} s   step: median {statistics.median(times):6.1f} ms, 95 % within {p95:6.1f} ms"
+def report(name: str, opening: float, times: list[float]) -> None:
+    median, p95 = statistics.median(times), np.percentile(times, 95)
+    steps = f"step: median {median:6.1f} ms, 95 % within {p95:6.1f} ms"
+    print(f"  {name:10} opens in {opening:5.2f} s   {steps}")
 
 
-def main(root: Path, study: int | None, count: int) -> None:
-    tables = rsna.load_tables(root)
-    study = study or tables.whole_studies()[0]
+def measure_payload(tables: rsna.Tables, study: int) -> viewer.Payload:
+    """Report how long it takes to read and encode a study, and how much is sent."""
     seconds = []
-    for _ in range(5):
+    for _ in range(READINGS):
         start = time.perf_counter()
         sent = viewer.payload(tables, study)
         seconds.append(time.perf_counter() - start)
-    size = (len(sent.images) + len(str(sent.study))) / 1e6
-    count_slices = sum(len(s["slices"]) for s in sent.study["series"])
-    print(f"study {study}: {count_slices} slices, {size:.1f} MB sent, read and encoded in {statistics.median(seconds):.2f} s")
-    axial = next(s for s in sent.study["series"] if s["description"] == rsna.AXIAL_T2)
+    megabytes = (len(sent.images) + len(str(sent.study))) / 1e6
+    slices = sum(len(series["slices"]) for series in sent.study["series"])
+    reading = f"read and encoded in {statistics.median(seconds):.2f} s"
+    print(f"study {study}: {slices} slices, {megabytes:.1f} MB sent, {reading}")
+    return sent
+
+
+def notebook_cells(root: Path, sent: viewer.Payload) -> list[str]:
+    series = sent.study["series"]
+    axial = next(entry for entry in series if entry["description"] == rsna.AXIAL_T2)
     names = {
-        "root": str(Path(root).resolve()),
-        "study": study,
+        "root": str(root.resolve()),
+        "study": sent.study["id"],
         "axial": axial["id"],
         "shape": tuple(reversed(axial["slices"][0]["size"])),
     }
-    cells = [text.format(**names).strip() for text in (IMPORTS, OURS, INTERACT, NIIVUE)]
-    with jupyterlab(cells) as url, sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=FLAGS)
-        page = browser.new_page(viewport={"width": 1400, "height": 1200})
-        page.set_default_timeout(60_000)
-        asked = []
-        page.on("websocket", lambda socket: socket.on("framesent", lambda frame: asked.append(str(frame))))
-        page.goto(url)
-        page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
-        run_cell(page, 0)
-        page.wait_for_timeout(8000)
-        opening = open_in(page, 1, PAINTED)
-        page.locator(".spine-viewer").scroll_into_view_if_needed()
-        page.wait_for_timeout(3000)  # the rest of the slices are decoded
-        asked.clear()
-        print(told("ours", opening, wheel(page, '.spine-viewer >> [data-kind="Axial T2"] .view', count)))
-        print(f"             {sum('comm_msg' in frame for frame in asked)} messages to the kernel in {count} steps")
-        opening = open_in(page, 2, "document.querySelector('.widget-interact img')?.complete")
-        page.locator(".widget-interact").scroll_into_view_if_needed()
-        print(told("interact", opening, arrow(page, ".widget-interact", count)))
-        with contextlib.suppress(ImportError):
-            import ipyniivue  # noqa: F401
-
-            opening = open_unseen(page, 3, ".jp-OutputArea-output canvas:not(.spine-viewer canvas)")
-            print(told("ipyniivue", opening, wheel(page, ".jp-OutputArea-output canvas:not(.spine-viewer canvas)", count)))
-        browser.close()
+    return [text.format(**names).strip() for text in (IMPORTS, OURS, INTERACT, NIIVUE)]
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def open_notebook(browser: Browser, url: str) -> tuple[Page, list[str]]:
+    """The page, its imports run, and the list to which all that it sends is added."""
+    page = browser.new_page(viewport={"width": 1400, "height": 1200})
+    page.set_default_timeout(60_000)
+    sent: list[str] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda f: sent.append(str(f))))
+    page.goto(url)
+    page.wait_for_function(KERNEL_IDLE)
+    run_cell(page, 0)
+    page.wait_for_timeout(8000)
+    return page, sent
+
+
+def measure_ours(page: Page, sent: list[str], count: int) -> None:
+    opening = opening_time(page, 1, PAINTED)
+    page.locator(".spine-viewer").scroll_into_view_if_needed()
+    page.wait_for_timeout(3000)  # the rest of the slices are decoded
+    sent.clear()
+    report("ours", opening, wheel_times(page, OUR_PANE, count))
+    messages = sum("comm_msg" in frame for frame in sent)
+    print(f"             {messages} messages to the kernel in {count} steps")
+
+
+def measure_interact(page: Page, count: int) -> None:
+    opening = opening_time(page, 2, INTERACT_IMAGE)
+    page.locator(".widget-interact").scroll_into_view_if_needed()
+    report("interact", opening, arrow_times(page, ".widget-interact", count))
+
+
+def measure_niivue(page: Page, count: int) -> None:
+    opening = opening_time_by_screenshot(page, 3, NIIVUE_CANVAS)
+    report("ipyniivue", opening, wheel_times(page, NIIVUE_CANVAS, count))
+
+
+def main() -> None:
+    parser = cli.parser("benchmarks.viewer", __doc__.partition("\n\n")[0])
     parser.add_argument("root", type=Path)
     parser.add_argument("--study", type=int)
     parser.add_argument("--steps", type=int, default=60)
     a = parser.parse_args()
-    main(a.root, a.study, a.steps)
+    tables = rsna.load_tables(a.root)
+    sent = measure_payload(tables, a.study or tables.whole_studies()[0])
+    with jupyterlab(notebook_cells(a.root, sent)) as url, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page, to_kernel = open_notebook(browser, url)
+        measure_ours(page, to_kernel, a.steps)
+        measure_interact(page, a.steps)
+        if importlib.util.find_spec("ipyniivue"):
+            measure_niivue(page, a.steps)
+        browser.close()
+
+
+if __name__ == "__main__":
+    cli.run(main)

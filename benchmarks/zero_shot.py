@@ -1,17 +1,18 @@
-"""How well does a run find its way on studies it was not trained for, in any folder in the competition's layout?
+"""How accurate is a run on studies that it was not trained for, in the competition's layout?
 
 python -m benchmarks.zero_shot ROOT RUN [--out zero_shot]
 
-For every training study whose images are there: how far found points lie from the annotated ones, whether they lie on their
-own level, and the weighted log loss beside that of the weighted prior of the real data set's labels and of uniform answers.
-Then the same points under ten perturbations (magnified by 0.9 to 1.12, the field of view moved by up to 30 mm, another
-gamma): the patient does not change, so neither should the answer. Then with sagittal pictures that end between two levels,
-above or below: are the levels outside told? Saves a picture of each study with points and labels.
+For every training study whose images are there: how far located points are from the annotated ones,
+whether they are at their own level, and the weighted log loss beside that of the weighted prior of
+the tables' labels and of uniform predictions. Then the same points under ten perturbations
+(magnified by 0.9 to 1.12, the field of view moved by up to 30 mm, another gamma): the patient does
+not change, so neither should the prediction. Then with the sagittal field of view truncated between
+two levels, at the top or at the bottom: are the levels outside it reported as absent? Saves a
+figure of each study with points and grades.
 """
 
-import argparse
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -19,167 +20,182 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from utils import inference, metrics, phantom, plots, prepare, rsna, training
-from utils.geometry import Series, Slice
+from benchmarks.perturbations import TRUNCATIONS, margin_mm, perturbed, truncated
+from utils import cli, inference, metrics, phantom, prepare, rsna, training
+from utils.course import plots
+from utils.crops import POINT_MM, TARGET_LEVEL, point_table
 from utils.prepare import PreparedStudy
-from utils.views import POINT, TARGET_LEVEL, point_table
+from utils.rsna import CANAL_ROWS
 
-SEEDS = range(10)
-MM = {"axial": 15.0, "sagittal": 30.0}  # the field of view is moved by up to so much
-CUTS = [("top", 1), ("top", 2), ("bottom", 1), ("bottom", 2)]  # where the sagittal pictures end, and how many levels that costs
-WRONG_MM, SURE = 10.0, 0.8  # a point further off is wrong; one with more confidence is sure
-EDGE_MM = 8.0  # a point nearer to the picture's edge is neither in it nor outside
-
-
-def perturbed(study: PreparedStudy, seed: int) -> tuple[PreparedStudy, float]:
-    """The same patient otherwise imaged, and by how much he is magnified (about the scanner's middle)."""
-    rng = np.random.default_rng(seed)
-    zoom, gamma, parts = rng.uniform(0.9, 1.12), np.exp(rng.uniform(-0.4, 0.4)), []
-    for part in study.series:
-        mm = rng.uniform(-1, 1, 2) * MM["axial" if part.description == rsna.AXIAL_T2 else "sagittal"]
-        slices = tuple(_perturbed(s, mm, zoom, gamma) for s in part.series.slices)
-        parts.append(replace(part, series=Series(slices)))
-    return replace(study, series=tuple(parts)), zoom
-
-
-def _perturbed(one: Slice, mm: np.ndarray, zoom: float, gamma: float) -> Slice:
-    right, down = np.round(mm / one.spacing).astype(int)
-    height, width = one.pixels.shape
-    pixels = np.zeros_like(one.pixels)
-    pixels[max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)] = one.pixels[
-        max(0, -down) : height + min(0, -down), max(0, -right) : width + min(0, -right)
-    ]
-    origin = one.to_patient((-right, -down))
-    pixels = (255 * (pixels / 255) ** gamma).round().astype(np.uint8)
-    return replace(one, pixels=pixels, origin=origin * zoom, spacing=one.spacing * zoom)
-
-
-def cut_off(study: PreparedStudy, end: str, levels: int, canal: np.ndarray) -> PreparedStudy:
-    """The study with sagittal pictures that end halfway between two levels. canal: (5, 3) mm, head to foot."""
-    k = levels if end == "top" else 5 - levels
-    between = (canal[k - 1] + canal[k]) / 2
-    parts = []
-    for part in study.series:
-        slices = part.series.slices
-        if part.description != rsna.AXIAL_T2:
-            slices = tuple(_ending(s, end, round(float(s.to_pixel(between)[1]))) for s in slices)
-        parts.append(replace(part, series=Series(slices)))
-    return replace(study, series=tuple(parts))
-
-
-def _ending(one: Slice, end: str, row: int) -> Slice:
-    if end == "bottom":
-        return replace(one, pixels=one.pixels[:row])
-    return replace(one, pixels=one.pixels[row:], origin=one.to_patient((0, row)))
-
-
-def margin_mm(study: PreparedStudy, mm: np.ndarray) -> float:
-    """How far inside the sagittal pictures that levels are sought on a point lies, in their plane; negative outside."""
-    one = (study.of(rsna.SAGITTAL_T2) or study.of(rsna.SAGITTAL_T1))[0].slices[0]
-    x, y = one.to_pixel(mm)
-    height, width = one.pixels.shape
-    return float(min(x * one.spacing[0], y * one.spacing[1], (width - 1 - x) * one.spacing[0], (height - 1 - y) * one.spacing[1]))
+SEEDS = range(10)  # one perturbation each
+WRONG_MM = 10.0  # a point further off is wrong
+CONFIDENT = 0.8  # a point with more confidence is a confident one
+EDGE_MM = 8.0  # a point nearer to the edge of the image counts neither as inside nor as outside
+AS_ACQUIRED = "as acquired"
+PERTURBED = "perturbed"
+TRUNCATED = "truncated"
 
 
 @dataclass
-class Found:
-    """What was found: points of many studies as rows of training.POINT_ERRORS; and were the levels outside told?"""
+class PointErrors:
+    """How far located points of many studies are off.
 
-    points: list[tuple] = field(default_factory=list)
-    told: list[bool] = field(default_factory=list)
+    rows      one per true point inside the field of view, as in training.POINT_ERRORS
+    reported  one per level outside it: was the level reported as absent?
+    """
 
-    def add(self, study: PreparedStudy, points: np.ndarray, sure: np.ndarray, true: np.ndarray) -> None:
-        """Found points (25, 3) mm with their confidences (25,), and the true ones."""
-        margin = np.array([margin_mm(study, canal) for canal in true[:5]])
-        self.told += np.isnan(points[:5, 0])[margin < 0].tolist()
+    rows: list[tuple] = field(default_factory=list)
+    reported: list[bool] = field(default_factory=list)
+
+    def add(
+        self, study: PreparedStudy, points: np.ndarray, confidence: np.ndarray, true: np.ndarray
+    ) -> None:
+        """Count one study: located points (25, 3) mm with their confidence (25,), and true points
+        (25, 3) mm."""
+        margin = np.array([margin_mm(study, canal) for canal in true[CANAL_ROWS]])
+        absent = np.isnan(points[CANAL_ROWS, 0])
+        self.reported += absent[margin < 0].tolist()
         inside = (margin >= EDGE_MM)[TARGET_LEVEL]
-        true = np.where(inside[:, None], true, np.nan)
-        self.points += training.point_errors(study, points, sure, true)
+        counted = np.where(inside[:, None], true, np.nan)
+        self.rows += training.point_errors(study, points, confidence, counted)
 
     def table(self) -> pd.DataFrame:
         """A row per family, and one for all."""
-        points = pd.DataFrame(self.points, columns=training.POINT_ERRORS)
-        wrong, sure = points.error_mm > WRONG_MM, points.confidence > SURE
-        points = points.assign(family=points.condition.map(rsna.FAMILY), wrong=wrong, sure=sure)
-        rows = pd.concat([points, points.assign(family="all")]).groupby("family", sort=False)
+        points = pd.DataFrame(self.rows, columns=training.POINT_ERRORS)
+        points["family"] = points.condition.map(rsna.FAMILY)
+        points["wrong"] = points.error_mm > WRONG_MM
+        points["confident"] = points.confidence > CONFIDENT
+        everything = pd.concat([points, points.assign(family="all")])
+        rows = everything.groupby("family", sort=False)
         return pd.DataFrame(
             {
-                "points": rows.size(), "median mm": rows.error_mm.median(), "largest mm": rows.error_mm.max(),
-                "% within 10 mm": 100 - 100 * rows.wrong.mean(), "% right level": 100 * rows.right_level.mean(),
-                "% sure": 100 * rows.sure.mean(), "% of sure wrong": rows.apply(lambda of: 100 * of.wrong[of.sure].mean()),
+                "points": rows.size(),
+                "median mm": rows.error_mm.median(),
+                "largest mm": rows.error_mm.max(),
+                "% within 10 mm": 100 - 100 * rows.wrong.mean(),
+                "% right level": 100 * rows.right_level.mean(),
+                "% confident": 100 * rows.confident.mean(),
+                "% of confident wrong": rows.apply(_percent_of_confident_wrong),
             }
-        )  # fmt: skip
+        )
 
     def __str__(self) -> str:
-        told = f"\nlevels outside the pictures: {len(self.told)}, told {np.mean(self.told):.1%}" if self.told else ""
-        return self.table().round(1).to_string() + told
+        text = self.table().round(1).to_string()
+        if not self.reported:
+            return text
+        outside = f"levels outside the images: {len(self.reported)}"
+        return f"{text}\n{outside}, reported absent {np.mean(self.reported):.1%}"
+
+
+def _percent_of_confident_wrong(points: pd.DataFrame) -> float:
+    return 100 * points.wrong[points.confident].mean()
 
 
 def true_points(tables: rsna.Tables, study: PreparedStudy) -> np.ndarray:
-    """(25, 3) mm: as annotated; of a phantom also the levels that lie outside its pictures."""
+    """(25, 3) mm as annotated; of a phantom the canal points are the true ones, so that those
+    outside the images are known too."""
     true = point_table(study.points)
     if (tables.root / "truth").is_dir():
         known = phantom.true_labels(tables.root, "train")
-        true[:5] = point_table(known[known.study_id == study.study_id])[:5]
+        mine = known[known.study_id == study.study_id]
+        true[CANAL_ROWS] = point_table(mine)[CANAL_ROWS]
     return true
 
 
 def measure(
-    tables: rsna.Tables, run: inference.Run, each: Callable = lambda study, answers: None, seeds: Iterable[int] = SEEDS
-) -> tuple[dict[str, Found], pd.DataFrame]:
-    """What was found in the studies as they are, perturbed (once per seed) and cut off; and the answers to the first, with which
-    `each` is called."""
-    found, answered = {name: Found() for name in ("as they are", "perturbed", "cut off")}, []
+    tables: rsna.Tables,
+    run: inference.Run,
+    each: Callable[[PreparedStudy, pd.DataFrame], object] | None = None,
+    seeds: Iterable[int] = SEEDS,
+) -> tuple[dict[str, PointErrors], pd.DataFrame]:
+    """Point errors of the studies as acquired, perturbed (once per seed) and truncated; also the
+    predictions for the studies as acquired.
+
+    each  called with every study and its predictions
+    """
+    errors = {name: PointErrors() for name in (AS_ACQUIRED, PERTURBED, TRUNCATED)}
+    predictions = []
     for study_id in tqdm(tables.studies("train"), desc="studies", unit="study"):
         study = prepare.prepare_study(tables, study_id)
         true = true_points(tables, study)
-        answered.append(inference.answer_study(run, study))
-        found["as they are"].add(study, answered[-1][POINT].to_numpy(float), answered[-1].confidence.to_numpy(), true)
-        each(study, answered[-1])
-        for seed in seeds:
-            other, zoom = perturbed(study, seed)
-            found["perturbed"].add(other, *inference.locate_study(run, other), true * zoom)
-        for cut in CUTS if np.isfinite(true[:5]).all() else []:
-            other = cut_off(study, *cut, true[:5])
-            found["cut off"].add(other, *inference.locate_study(run, other), true)
-    return found, pd.concat(answered)
+        predicted = inference.predict_study(run, study)
+        predictions.append(predicted)
+        points = predicted[POINT_MM].to_numpy(float)
+        errors[AS_ACQUIRED].add(study, points, predicted.confidence.to_numpy(), true)
+        if each:
+            each(study, predicted)
+        _add_perturbed(errors[PERTURBED], run, study, true, seeds)
+        _add_truncated(errors[TRUNCATED], run, study, true)
+    return errors, pd.concat(predictions)
+
+
+def _add_perturbed(
+    errors: PointErrors,
+    run: inference.Run,
+    study: PreparedStudy,
+    true: np.ndarray,
+    seeds: Iterable[int],
+) -> None:
+    for seed in seeds:
+        other, zoom = perturbed(study, seed)
+        errors.add(other, *inference.locate_study(run, other), true * zoom)
+
+
+def _add_truncated(
+    errors: PointErrors, run: inference.Run, study: PreparedStudy, true: np.ndarray
+) -> None:
+    """Nothing where a canal point is not known: the study cannot be cut between levels then."""
+    if not np.isfinite(true[CANAL_ROWS]).all():
+        return
+    for cut in TRUNCATIONS:
+        other = truncated(study, cut, true[CANAL_ROWS])
+        errors.add(other, *inference.locate_study(run, other), true)
+
+
+def losses(tables: rsna.Tables, predictions: pd.DataFrame) -> pd.DataFrame:
+    """The competition's score, term by term, of the run and of two predictions without images."""
+    studies = sorted(predictions.study_id.unique())
+    truth = tables.labels[tables.labels.study_id.isin(studies)]
+    prior = metrics.prior(tables.labels)
+    submissions = {
+        "uniform": metrics.constant_submission(0 * prior + 1 / 3, studies),
+        "weighted prior of all labels in the tables": metrics.constant_submission(prior, studies),
+        "the run": metrics.as_submission(predictions),
+    }
+    return metrics.score_table(
+        {name: metrics.rsna_score(truth, submission) for name, submission in submissions.items()}
+    )
+
+
+def figure(study: PreparedStudy, predictions: pd.DataFrame) -> plt.Figure:
+    """One slice of each series with the located points, coloured by grade, and the annotated."""
+    series = {part.description: part.series for part in study.series}
+    best = predictions[list(rsna.GRADE_COLUMNS)].to_numpy().argmax(1)
+    graded = predictions.assign(grade=np.take(rsna.GRADES, best))
+    title = f"{study.study_id}: shapes located, + annotated"
+    return plots.study_planes(series, graded, title, study.points)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.zero_shot", description=__doc__.splitlines()[0])
-    parser.add_argument("root"), parser.add_argument("run")
+    parser = cli.parser("benchmarks.zero_shot", __doc__.splitlines()[0])
+    parser.add_argument("root")
+    parser.add_argument("run")
     parser.add_argument("--out", type=Path, default=Path("zero_shot"))
     a = parser.parse_args()
-    tables, run = rsna.load_tables(a.root), inference.load_run(a.run)
+    tables = rsna.load_tables(a.root)
+    run = inference.load_run(a.run)
     a.out.mkdir(parents=True, exist_ok=True)
 
-    def draw(study: PreparedStudy, answers: pd.DataFrame) -> None:
-        picture(study, answers).savefig(a.out / f"{study.study_id}.png", dpi=110)
+    def save_figure(study: PreparedStudy, predictions: pd.DataFrame) -> None:
+        figure(study, predictions).savefig(a.out / f"{study.study_id}.png", dpi=110)
         plt.close("all")
 
-    found, answered = measure(tables, run, draw)
-    for name, one in found.items():
-        print(f"\n{name}\n{one}")
-    print("\nweighted log loss\n", losses(tables, answered).round(3).to_string(), sep="")
-    print(f"\npictures: {a.out}")
-
-
-def losses(tables: rsna.Tables, answered: pd.DataFrame) -> pd.DataFrame:
-    studies = sorted(answered.study_id.unique())
-    truth = tables.labels[tables.labels.study_id.isin(studies)]
-    prior = metrics.prior(tables.labels)
-    answers = {"uniform": metrics.constant_submission(0 * prior + 1 / 3, studies)}
-    answers["weighted prior of all labels in the tables"] = metrics.constant_submission(prior, studies)
-    answers["the run"] = inference.as_submission(answered)
-    return metrics.score_table({name: metrics.rsna_score(truth, answer) for name, answer in answers.items()})
-
-
-def picture(study: PreparedStudy, answers: pd.DataFrame) -> plt.Figure:
-    series = {part.description: part.series for part in study.series}
-    best = answers[list(rsna.GRADE_COLUMNS)].to_numpy().argmax(1)
-    title = f"{study.study_id}: shapes found, + annotated"
-    return plots.study_planes(series, answers.assign(grade=np.take(rsna.GRADES, best)), title, study.points)
+    errors, predictions = measure(tables, run, save_figure)
+    for name, found in errors.items():
+        print(f"\n{name}\n{found}")
+    print("\nweighted log loss\n", losses(tables, predictions).round(3).to_string(), sep="")
+    print(f"\nfigures: {a.out}")
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

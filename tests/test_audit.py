@@ -1,4 +1,5 @@
-"""The audit: every fault that was made on purpose is found by name, and the real data set's published ones too."""
+"""The audit: every anomaly that was injected is found by name, and the real data set's published
+errors too."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from utils import audit, phantom, prepare, rsna, viewer
 from utils.prepare import prepare_study
 
-# What each quirk of the phantom is called when it is found.
+# What each anomaly of the phantom is called when it is found.
 FOUND_AS = {
     "several axial series": "several axial series",
     "sides on different series": "sides on different series",
@@ -18,7 +19,7 @@ FOUND_AS = {
     "missing tags": "missing tags",
     "mixed sizes": "mixed sizes",
     "upside down order": "order against anatomy",
-    "instances from 5031": "instances do not begin at 1",
+    "instances from 5031": "instances do not start at 1",
     "truncated file": "unreadable file",
     "empty file": "unreadable file",
     "cervical series": "wrong body part",
@@ -28,47 +29,59 @@ FOUND_AS = {
     "label without point": "label without point",
     "point without label": "point without label",
 }
+# What else an anomaly brings with it: labels without a point where there is no series to mark the
+# point on, or where the neck was scanned.
+FOLLOWS = {
+    "missing series": "label without point",
+    "cervical series": "label without point",
+    "sides on different series": "several axial series",
+}
+# Found in any study, as often as in the real data.
+USUAL = {"order against anatomy", "missing label"}
+SECRETS = ("DOE^JANE", "MRN-0815", "19501224")
 
 
 @pytest.fixture(scope="module")
-def findings(quirky_root, tmp_path_factory):
+def findings(anomalous_root, tmp_path_factory):
     out = tmp_path_factory.mktemp("audit") / "audit.csv"
-    table = audit.audit(quirky_root, out)
+    table = audit.audit(anomalous_root, out)
     assert pd.read_csv(out, keep_default_na=False).shape == table.shape
     return table
 
 
-@pytest.mark.parametrize("quirk", phantom.QUIRKS)
-def test_each_injected_fault_is_found_in_its_study(findings, quirky_root, quirk):
-    dealt = pd.read_csv(quirky_root / "truth" / "quirks.csv")
-    by_points = quirk == "sides on different series"  # which test studies do not have
-    for study in dealt[(dealt.quirk == quirk) & ~(by_points & (dealt.split == "test"))].study_id:
-        assert FOUND_AS[quirk] in set(findings[findings.study_id == study].kind)
+@pytest.fixture(scope="module")
+def assigned(anomalous_root):
+    """Which anomaly was injected into which study: split, study_id, anomaly."""
+    return pd.read_csv(anomalous_root / "truth" / "anomalies.csv")
 
 
-def test_nothing_is_found_where_nothing_is_wrong(findings, quirky_root):
-    dealt = pd.read_csv(quirky_root / "truth" / "quirks.csv")
-    usual = {"order against anatomy", "missing label"}  # as often as in reality, in any study
-    expected = {(study, FOUND_AS[quirk]) for study, quirk in zip(dealt.study_id, dealt.quirk)}
-    # a study without a series has labels that nobody could point at; one with a neck too; two axial series are several
-    follows = {("missing series", "label without point"), ("cervical series", "label without point")}
-    follows |= {("sides on different series", "several axial series")}
-    expected |= {(study, kind) for study, quirk in zip(dealt.study_id, dealt.quirk) for q, kind in follows if q == quirk}
-    found = set(zip(findings.study_id, findings.kind))
-    assert {pair for pair in found if pair[1] not in usual} <= expected
+@pytest.mark.parametrize("anomaly", phantom.ANOMALIES)
+def test_each_injected_anomaly_is_found_in_its_study(findings, assigned, anomaly):
+    injected = assigned[assigned.anomaly == anomaly]
+    if anomaly == "sides on different series":  # seen from points, which test studies do not have
+        injected = injected[injected.split == "train"]
+    for study in injected.study_id:
+        assert FOUND_AS[anomaly] in set(findings[findings.study_id == study].kind)
+
+
+def test_nothing_is_found_where_nothing_is_wrong(findings, assigned):
+    expected = set()
+    for study, anomaly in zip(assigned.study_id, assigned.anomaly):
+        expected |= {(study, FOUND_AS[anomaly]), (study, FOLLOWS.get(anomaly))}
+    unusual = findings[~findings.kind.isin(USUAL)]
+    assert set(zip(unusual.study_id, unusual.kind)) <= expected
 
 
 def test_counts_are_right(findings):
     counts = findings.kind.value_counts()
     assert counts["duplicate instances"] == 3
     assert counts["placeholder point"] == 2
-    assert counts["unreadable file"] == 2  # one truncated, one empty, in the training studies
-    assert counts["sides exchanged"] == 10  # both points of five levels
+    assert counts["unreadable file"] == 2, "one truncated, one empty, in the training studies"
+    assert counts["sides exchanged"] == 10, "both points of five levels"
 
 
-def test_a_clean_phantom_has_nothing_but_numbering(phantom_root):
-    table = audit.audit(phantom_root)
-    assert set(table.kind) <= {"order against anatomy", "missing label"}
+def test_a_clean_phantom_has_nothing_unusual(phantom_root):
+    assert set(audit.audit(phantom_root).kind) <= USUAL
 
 
 def test_the_summary_says_what_is_done(findings):
@@ -77,87 +90,105 @@ def test_the_summary_says_what_is_done(findings):
     assert (table.done.str.len() > 5).all()
 
 
+def test_a_finding_of_a_kind_that_has_no_entry_is_refused():
+    assert audit.Finding("missing label").complete().done == audit.KINDS["missing label"]
+    with pytest.raises(KeyError, match="no such kind"):
+        audit.Finding("no such kind").complete()
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_every_quirky_study_can_be_prepared(quirky_root, split):
-    tables = rsna.load_tables(quirky_root)
+def test_every_anomalous_study_can_be_prepared(anomalous_root, split):
+    tables = rsna.load_tables(anomalous_root)
     for study in tables.studies(split):
-        ready = prepare_study(tables, study)
-        assert len(ready.series) >= 2
+        assert len(prepare_study(tables, study).series) >= 2
 
 
-def test_exchanged_and_placeholder_points_do_not_reach_the_store(quirky_root):
-    tables = rsna.load_tables(quirky_root)
-    dealt = pd.read_csv(quirky_root / "truth" / "quirks.csv").query("split == 'train'").set_index("quirk").study_id
-    swapped = prepare_study(tables, dealt["swapped sides"])
+def test_exchanged_and_placeholder_points_are_not_prepared(anomalous_root, assigned):
+    tables = rsna.load_tables(anomalous_root)
+    study_of = assigned[assigned.split == "train"].set_index("anomaly").study_id
+    swapped = prepare_study(tables, study_of["swapped sides"])
     assert not swapped.points.condition.str.contains("Foraminal").any()
     assert "the left point lies" in " ".join(why for _, why in swapped.left_out)
-    assert (prepare_study(tables, dealt["placeholder points"]).points.condition == rsna.CANAL).sum() == 3
+    placeholders = prepare_study(tables, study_of["placeholder points"])
+    assert (placeholders.points.condition == rsna.CANAL).sum() == 3
 
 
-def test_folders_that_are_not_there(phantom_root, tmp_path):
+def test_folders_that_are_not_there_are_found(phantom_root, tmp_path):
     root = shutil.copytree(phantom_root, tmp_path / "data")
     tables = rsna.load_tables(root)
-    whole, cut = tables.studies()[:2]
-    shutil.rmtree(tables.folder(whole))
-    shutil.rmtree(tables.folder(cut, tables.series_of(cut).series_id.iloc[0]))
+    gone, partial = tables.studies()[:2]
+    shutil.rmtree(tables.folder(gone))
+    shutil.rmtree(tables.folder(partial, tables.series_of(partial).series_id.iloc[0]))
     shutil.rmtree(root / "test_images")
     table = audit.audit(root).set_index("kind")
-    assert table.loc["series without images", "study_id"] == cut
-    seen = table.loc[["study without images"]]
-    assert whole in set(seen.study_id.dropna())
-    assert "2 of 2 test studies" in " ".join(seen.seen)
+    assert table.loc["series without images", "study_id"] == partial
+    studies = table.loc[["study without images"]]
+    assert gone in set(studies.study_id.dropna())
+    assert "2 of 2 test studies" in " ".join(studies.seen)
 
 
-def test_points_that_lie_nowhere_are_found(phantom_root, whole_study, tmp_path):
+def test_points_that_are_on_no_image_or_out_of_order_are_found(phantom_root, whole_study, tmp_path):
     root = shutil.copytree(phantom_root, tmp_path / "data")
-    points = pd.read_csv(root / "train_label_coordinates.csv")
+    path = root / "train_label_coordinates.csv"
+    points = pd.read_csv(path)
     canal = points.index[(points.study_id == whole_study) & (points.condition == rsna.CANAL)]
     points.loc[canal[0], "x"] = 5000.0
     points.loc[canal[1], "instance_number"] = 999
     points.loc[canal[[3, 4]], "level"] = points.loc[canal[[4, 3]], "level"].to_numpy()
-    points.to_csv(root / "train_label_coordinates.csv", index=False)
+    points.to_csv(path, index=False)
     table = audit.audit(root)
     counts = table[table.study_id == whole_study].kind.value_counts()
-    assert counts["point outside the image"] == counts["point on a missing slice"] == 1
+    assert counts["point outside the image"] == 1
+    assert counts["point on a missing slice"] == 1
     assert counts["levels out of order"] == 2
 
 
 def test_any_folder_of_files_goes_through(tmp_path):
-    """Every test file of pydicom (broken ones, colour, other scanners, no images at all) as one series."""
-    (tmp_path / "train_series_descriptions.csv").write_text("study_id,series_id,series_description\n1,2,Axial T2\n")
+    """Every test file of pydicom (broken ones, colour, other scanners, no images at all) as one
+    series."""
+    table = "study_id,series_id,series_description\n1,2,Axial T2\n"
+    (tmp_path / "train_series_descriptions.csv").write_text(table)
     folder = tmp_path / "train_images" / "1" / "2"
     folder.mkdir(parents=True)
-    files = [p for p in sorted((Path(pydicom.__file__).parent / "data" / "test_files").rglob("*")) if p.is_file()]
-    for k, path in enumerate(files):
+    examples = Path(pydicom.__file__).parent / "data" / "test_files"
+    for k, path in enumerate(sorted(p for p in examples.rglob("*") if p.is_file())):
         shutil.copy(path, folder / f"{k}-{path.name}")
-    table = audit.audit(tmp_path)
-    assert (table.kind == "unreadable file").sum() > 100
-    assert "mixed sizes" in set(table.kind)
+    kinds = audit.audit(tmp_path).kind
+    assert (kinds == "unreadable file").sum() > 100
+    assert "mixed sizes" in set(kinds)
 
 
-def test_nobodys_name_reaches_store_audit_or_viewer(phantom_root, tmp_path):
+def test_no_patients_name_reaches_what_is_written(phantom_root, tmp_path):
+    """Prepared data, audit and viewer; also of a series with a file that cannot be read."""
     root = shutil.copytree(phantom_root, tmp_path / "data")
     tables = rsna.load_tables(root)
     study = tables.studies()[0]
+    name, number, birthday = SECRETS
     for path in tables.folder(study).rglob("*.dcm"):
         data = pydicom.dcmread(path)
-        data.PatientName, data.PatientID, data.PatientBirthDate = "DOE^JANE<script>", "MRN-0815", "19501224"
+        data.PatientName = f"{name}<script>"
+        data.PatientID = number
+        data.PatientBirthDate = birthday
         data.save_as(path)
-    spoiled = next(tables.folder(study).rglob("*.dcm"))
-    spoiled.write_bytes(spoiled.read_bytes()[:1500])
+    truncated = next(tables.folder(study).rglob("*.dcm"))
+    truncated.write_bytes(truncated.read_bytes()[:1500])
     prepare.save_study(prepare_study(tables, study), tmp_path)
     audit.audit(root, tmp_path / "audit.csv")
     (tmp_path / "viewer.html").write_text(viewer.viewer_html(viewer.payload(tables, study)))
-    for path in tmp_path.glob("*.*"):
+    written = list(tmp_path.glob("*.*"))
+    assert len(written) == 4
+    for path in written:
         content = path.read_bytes()
-        assert not any(secret in content for secret in (b"DOE^JANE", b"MRN-0815", b"19501224")), path.name
+        assert not any(secret.encode() in content for secret in SECRETS), path.name
 
 
-def test_the_real_tables_show_the_published_faults(real_root):
+def test_the_real_tables_show_the_published_errors(real_root):
     table = audit.audit(real_root)
     counts = table.kind.value_counts()
     assert counts["missing label"] + counts["point without label"] == 572
-    assert (counts["placeholder point"], counts["several axial series"], counts["missing series"]) == (13, 335, 3)
-    assert counts["known fault"] == len(rsna.known_faults())  # every id of the register exists
-    read = table[(table.study_id == 100206310) & ~table.kind.isin(["known fault"])]
-    assert set(read.kind) <= {"order against anatomy"}  # the one study whose images are here is sound
+    assert counts["placeholder point"] == 13
+    assert counts["several axial series"] == 335
+    assert counts["missing series"] == 3
+    assert counts["known fault"] == len(rsna.known_faults()), "every id of the register exists"
+    whole = table[(table.study_id == 100206310) & (table.kind != "known fault")]
+    assert set(whole.kind) <= {"order against anatomy"}, "the study whose images are here is sound"

@@ -1,4 +1,5 @@
-"""The book: opened from disk in a real Chromium with the network off, its pages lead to each other and its viewers work."""
+"""The book, opened from disk in a real Chromium with the network off: links lead to its pages, and
+its viewers work."""
 
 import base64
 import functools
@@ -18,16 +19,25 @@ from PIL import Image
 from screen import SAGITTAL_T1, Screen
 from test_viewer import STUDY, predictions, write_study
 
-from utils import book, pages, viewer
+from tools import book, pages
+from utils import viewer
 
 ROOT = Path(__file__).parent.parent
 MARKUP = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
-FOLDED = "<details><summary>Solutions</summary>\n\n```python\nprint('the answer')\n```\n</details>\n\nafter it"
+FOLDED = """<details><summary>Solutions</summary>
+
+```python
+print('the answer')
+```
+</details>
+
+after it"""
 GITHUB = f"{book.REPOSITORY}/blob/main"
 LINKS = {
     "02_preprocess.ipynb": "02_preprocess.html",
-    "02_preprocess.ipynb#2-·-Second-part": "02_preprocess.html#2--second-part",  # as JupyterLab names it
-    "02_preprocess.ipynb#2--second-part": "02_preprocess.html#2--second-part",  # as GitHub does
+    # a heading's id as JupyterLab writes it, and as GitHub does
+    "02_preprocess.ipynb#2-·-Second-part": "02_preprocess.html#2--second-part",
+    "02_preprocess.ipynb#2--second-part": "02_preprocess.html#2--second-part",
     "#1--first-part": "#1--first-part",
     "docs/glossary.md": "glossary.html",
     "docs/glossary.md#the-spine": "glossary.html#the-spine",
@@ -35,12 +45,13 @@ LINKS = {
     "docs/kaggle.md": "kaggle.html",
     "released/CARD.md": "card.html",
     "README.md": "index.html",
-    "README.md#the-viewer": f"{GITHUB}/README.md#the-viewer",  # the cover has only the README's beginning
+    # the cover has only the first part of the README
+    "README.md#the-viewer": f"{GITHUB}/README.md#the-viewer",
     "LICENSE": f"{GITHUB}/LICENSE",
     "benchmarks": f"{GITHUB}/benchmarks",
     "https://example.org/a?b#C": "https://example.org/a?b#C",
-    "out/report/1.html": None,  # left by the run: neither in the book nor in the project
-    ".venv": None,  # is there, but git ignores it
+    "out/report/1.html": None,  # a result: neither in the book nor in the project
+    ".venv": None,  # exists, but git ignores it
     "..": None,
     "/etc/passwd": None,
 }
@@ -56,8 +67,9 @@ def with_output(output) -> nbformat.NotebookNode:
     return new_code_cell("1 + 1", outputs=[output])
 
 
-def shows(widget) -> nbformat.NotebookNode:
-    return with_output(new_output("display_data", {pages.WIDGET_VIEW: {"model_id": widget.model_id}, "text/plain": "a widget"}))
+def displayed(widget) -> nbformat.NotebookNode:
+    view = {pages.WIDGET_VIEW: {"model_id": widget.model_id}, "text/plain": "a widget"}
+    return with_output(new_output("display_data", view))
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +81,31 @@ def root(tmp_path_factory) -> Path:
 def executed(tmp_path_factory, root) -> Path:
     """Four small executed notebooks; the first has one of everything that a notebook shows."""
     out = tmp_path_factory.mktemp("out")
-    badge = "[![Open in Colab](https://example.org/badge.svg)](https://example.org)"
     for page in book.NOTEBOOKS:
-        begin = f"{badge}\n\n# {page.label}\n\n**In a minute you will know {page.label}.**"
-        parts = [new_markdown_cell(text) for text in (begin, "## 1 · First part", "## 2 · Second part")]
-        nbformat.write(new_notebook(cells=parts), out / page.source)
-    picker, note = viewer.StudyPicker(root, [STUDY], predictions(note=MARKUP)), ipywidgets.HTML(escape(MARKUP))
+        nbformat.write(small_notebook(page.label), out / page.source)
     notebook = nbformat.read(out / "01_eda.ipynb", 4)
-    notebook.cells += [new_markdown_cell("\n\n".join(f"[`{href}`]({href})" for href in LINKS)), new_markdown_cell(FOLDED)]
-    notebook.cells += [with_output(new_output("stream", text=MARKUP)), shows(note), shows(picker)]
-    notebook.cells += [with_output(new_output("display_data", {"image/png": png(), "text/plain": "a figure"}))]
-    notebook.metadata.widgets = {pages.WIDGET_STATE: embed_data(views=[picker, note])["manager_state"]}
+    picker = viewer.StudyPicker(root, [STUDY], predictions(note=MARKUP))
+    note = ipywidgets.HTML(escape(MARKUP))
+    figure = {"image/png": png(), "text/plain": "a figure"}
+    notebook.cells += [
+        new_markdown_cell("\n\n".join(f"[`{href}`]({href})" for href in LINKS)),
+        new_markdown_cell(FOLDED),
+        with_output(new_output("stream", text=MARKUP)),
+        displayed(note),
+        displayed(picker),
+        with_output(new_output("display_data", figure)),
+    ]
+    state = embed_data(views=[picker, note])["manager_state"]
+    notebook.metadata.widgets = {pages.WIDGET_STATE: state}
     nbformat.write(notebook, out / "01_eda.ipynb")
     return out
+
+
+def small_notebook(label: str) -> nbformat.NotebookNode:
+    badge = "[![Open in Colab](https://example.org/badge.svg)](https://example.org)"
+    first = f"{badge}\n\n# {label}\n\n**In a minute you will know {label}.**"
+    texts = (first, "## 1 · First part", "## 2 · Second part")
+    return new_notebook(cells=[new_markdown_cell(text) for text in texts])
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +115,8 @@ def built(executed) -> Path:
 
 @pytest.fixture
 def visit(browser, built):
-    """visit("01_eda.html") opens a page from disk, with the network off; what it says or asks for is in its noise."""
+    """visit("01_eda.html") opens a page from disk, with the network off; its errors and requests
+    are in the screen's noise."""
     context = browser.new_context(viewport={"width": 1200, "height": 900}, offline=True)
 
     def open_file(name, folder=built, **media):
@@ -110,36 +135,42 @@ def parsed(path: Path) -> BeautifulSoup:
 
 
 def dead_links(folder: Path) -> list[str]:
-    """Links to a file or a place in it that is not in the folder."""
+    """Links to a file, or to an id in a file, that is not in the folder."""
     whole = {path.name: parsed(path) for path in folder.iterdir()}
-    places = {name: {element["id"] for element in page.select("[id]")} for name, page in whole.items()}
+    ids = {name: {element["id"] for element in page.select("[id]")} for name, page in whole.items()}
     dead = []
     for name, page in whole.items():
         for link in page.select("a[href]"):
-            file, place = urldefrag(link["href"])
-            if not file.startswith("https://") and ((file or name) not in places or place not in {"", *places[file or name]}):
+            url, fragment = urldefrag(link["href"])
+            if url.startswith("https://"):
+                continue
+            file = url or name
+            if file not in ids or fragment not in {"", *ids[file]}:
                 dead.append(f"{name}: {link['href']}")
     return dead
 
 
-# ---- Opened from disk ------------------------------------------------------------------------------------------------
+# --- opened from disk ---------------------------------------------------------------------------
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("page", book.PAGES, ids=lambda page: page.file)
-def test_a_page_asks_for_nothing_but_itself_and_has_nothing_to_complain_of(visit, page):
+def test_a_page_requests_nothing_but_itself_and_logs_no_error(visit, page):
     screen = visit(page.file)
     screen.page.wait_for_timeout(100)
     assert screen.noise == [screen.page.url]
     assert screen.page.get_by_role("heading", level=1).count() == 1
 
 
-def test_so_does_the_page_that_make_run_leaves_beside_a_notebook(visit, executed, tmp_path):
+@pytest.mark.browser
+def test_so_does_the_page_that_make_run_writes_beside_a_notebook(visit, executed, tmp_path):
     shutil.copy(executed / "01_eda.ipynb", tmp_path)
-    screen = visit(pages.page(tmp_path / "01_eda.ipynb").name, tmp_path)
+    screen = visit(pages.write_page(tmp_path / "01_eda.ipynb").name, tmp_path)
     screen.page.wait_for_selector(".spine-viewer canvas")
     assert screen.noise == [screen.page.url]
 
 
+@pytest.mark.browser
 def test_the_viewer_in_a_page_scrolls_with_the_wheel(visit):
     screen = visit("01_eda.html")
     screen.view(SAGITTAL_T1).hover()
@@ -148,71 +179,79 @@ def test_the_viewer_in_a_page_scrolls_with_the_wheel(visit):
     assert screen.slice(SAGITTAL_T1) == before - 1
 
 
+@pytest.mark.browser
 def test_no_text_of_the_data_becomes_markup(visit):
     page = visit("01_eda.html").page
     page.wait_for_selector(".spine-viewer canvas")
     assert page.evaluate("window.hacked") is None
     assert page.locator("img[src=x]").count() == 0
-    assert page.inner_text("main").count(MARKUP) == 2  # printed, and said by a widget
+    assert page.inner_text("main").count(MARKUP) == 2  # as printed, and in a widget
     assert page.locator("[data-mime-type='text/plain']", has_text=MARKUP).count() == 2
 
 
-def test_what_is_folded_away_stays_so_until_it_is_opened(visit):
+@pytest.mark.browser
+def test_a_folded_solution_stays_folded_until_it_is_opened(visit):
     page = visit("01_eda.html").page
-    answer = page.get_by_text("the answer")
-    assert not answer.is_visible()
+    solution = page.get_by_text("the answer")
+    assert not solution.is_visible()
     assert page.get_by_text("after it").is_visible()
     page.get_by_text("Solutions").click()
-    assert answer.is_visible()
+    assert solution.is_visible()
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_can_be_read_in_light_and_dark(visit, scheme):
+def test_text_has_enough_contrast_in_light_and_dark(visit, scheme):
     page = visit("01_eda.html", color_scheme=scheme).page
     paper = luminance(page, "body", "backgroundColor")
     assert (paper < 0.05) == (scheme == "dark")
-    for ink in ("main p", "main a", ".bar a", "[aria-current]", ".highlight pre", ".jp-OutputArea pre"):
+    selectors = ("main p", "main a", ".bar a", "[aria-current]")
+    for ink in (*selectors, ".highlight pre", ".jp-OutputArea pre"):
         light, dark = sorted((paper + 0.05, luminance(page, ink, "color") + 0.05), reverse=True)
         assert light / dark > 4.5, ink  # WCAG's AA
-    assert luminance(page, ".jp-RenderedImage img", "backgroundColor") == pytest.approx(1)  # figures are drawn for white
+    # figures are made for white paper
+    assert luminance(page, ".jp-RenderedImage img", "backgroundColor") == pytest.approx(1)
 
 
 def luminance(page, selector: str, what: str) -> float:
     """WCAG's relative luminance of a colour that the browser has computed."""
     colour = page.locator(selector).first.evaluate(f"element => getComputedStyle(element).{what}")
-    channels = [int(number) / 255 for number in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+    numbers = colour.removeprefix("rgb(").removesuffix(")").split(",")
+    channels = [int(number) / 255 for number in numbers]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def test_on_a_telephone_nothing_runs_out_of_the_page(visit):
+@pytest.mark.browser
+def test_on_a_phone_nothing_is_wider_than_the_page(visit):
     page = visit("01_eda.html").page
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
-# ---- From page to page -----------------------------------------------------------------------------------------------
+# --- from page to page --------------------------------------------------------------------------
 
 
 def test_every_link_inside_the_book_leads_somewhere(built):
     assert dead_links(built) == []
 
 
-def test_so_does_every_link_in_the_projects_own_texts_and_all_its_notebooks_promise_something(tmp_path):
+def test_so_does_every_link_in_the_projects_own_texts_and_each_notebook_makes_a_promise(tmp_path):
     for page in book.NOTEBOOKS:
         shutil.copy(ROOT / page.source, tmp_path)
     cover = book.build(tmp_path)
     assert dead_links(cover.parent) == []
     lines = [line.get_text() for line in parsed(cover).select("main li")]
-    assert [line.startswith(page.label) and len(line) > 60 for page, line in zip(book.NOTEBOOKS, lines, strict=True)] == [
-        True
-    ] * 4
+    for page, line in zip(book.NOTEBOOKS, lines, strict=True):
+        assert line.startswith(page.label)
+        assert len(line) > 60
 
 
 @pytest.mark.parametrize(("href", "address"), LINKS.items())
 def test_a_link_leads_to_a_page_of_the_book_or_to_the_project_or_is_none(built, href, address):
-    said = next(p for p in parsed(built / "01_eda.html").select("main p") if p.get_text() == href)
-    assert (said.a and said.a["href"]) == address
+    paragraphs = parsed(built / "01_eda.html").select("main p")
+    paragraph = next(p for p in paragraphs if p.get_text() == href)
+    assert (paragraph.a and paragraph.a["href"]) == address
 
 
 @pytest.mark.parametrize(
@@ -225,22 +264,24 @@ def test_a_link_leads_to_a_page_of_the_book_or_to_the_project_or_is_none(built, 
         ("L5/S1 on snake_case", "l5s1-on-snake_case"),
     ],
 )
-def test_places_have_the_names_that_github_gives_them(heading, name):
+def test_headings_have_the_ids_that_github_gives_them(heading, name):
     assert pages.anchor(heading) == name
 
 
-def test_of_two_headings_alike_each_has_its_own_name():
-    shown = pages.cells(new_notebook(cells=[new_markdown_cell("## Score\n\n## Score")]))
-    assert [heading["id"] for heading in shown("h2")] == ["score", "score-1"]
+def test_of_two_headings_of_the_same_text_each_has_its_own_id():
+    content = pages.render(new_notebook(cells=[new_markdown_cell("## Score\n\n## Score")]))
+    assert [heading["id"] for heading in content("h2")] == ["score", "score-1"]
 
 
 @pytest.mark.parametrize("page", book.PAGES, ids=lambda page: page.file)
 def test_the_bar_leads_everywhere_and_marks_the_page_that_is_open(built, page):
     bar = parsed(built / page.file).select_one(".bar")
-    assert [(link.get_text(), link["href"]) for link in bar("a")] == [(other.label, other.file) for other in book.PAGES]
+    links = [(link.get_text(), link["href"]) for link in bar("a")]
+    assert links == [(other.label, other.file) for other in book.PAGES]
     assert [link["href"] for link in bar.select("[aria-current=page]")] == [page.file]
 
 
+@pytest.mark.browser
 def test_next_goes_through_all_pages_and_previous_back(visit):
     page = visit("index.html").page
     forth, back = [page.url], []
@@ -254,6 +295,7 @@ def test_next_goes_through_all_pages_and_previous_back(visit):
     assert [*back, page.url] == forth[::-1]
 
 
+@pytest.mark.browser
 def test_the_bar_works_from_the_keyboard(visit):
     page = visit("index.html").page
     for key in ("Tab", "Tab", "Tab", "Enter"):
@@ -261,6 +303,7 @@ def test_the_bar_works_from_the_keyboard(visit):
     page.wait_for_url("**/02_preprocess.html")
 
 
+@pytest.mark.browser
 def test_the_contents_of_a_page_unfold_and_lead_to_its_sections(visit):
     page = visit("01_eda.html").page
     section = page.get_by_role("link", name="2 · Second part", exact=True)
@@ -269,10 +312,12 @@ def test_the_contents_of_a_page_unfold_and_lead_to_its_sections(visit):
     assert page.locator(".contents a").all_inner_texts() == ["1 · First part", "2 · Second part"]
     page.set_viewport_size({"width": 1200, "height": 200})
     section.click()
-    assert page.locator("h2:target").bounding_box()["y"] > page.locator(".bar").bounding_box()["height"]  # not under it
+    heading, bar = (page.locator(name).bounding_box() for name in ("h2:target", ".bar"))
+    assert heading["y"] > bar["height"], "the heading is hidden under the bar"
 
 
-def test_where_there_is_room_the_contents_stand_open_beside_the_text(visit):
+@pytest.mark.browser
+def test_on_a_wide_screen_the_contents_are_open_beside_the_text(visit):
     page = visit("01_eda.html").page
     page.set_viewport_size({"width": 1440, "height": 900})
     assert page.get_by_role("link", name="2 · Second part", exact=True).is_visible()
@@ -281,19 +326,24 @@ def test_where_there_is_room_the_contents_stand_open_beside_the_text(visit):
     assert beside["x"] + beside["width"] < text["x"]
 
 
-# ---- The cover -------------------------------------------------------------------------------------------------------
+# --- the cover ----------------------------------------------------------------------------------
 
 
+@pytest.mark.browser
 def test_the_cover_lists_the_notebooks_in_order_with_their_own_promises(visit):
     page = visit("index.html").page
     lines = page.locator("main li").all_inner_texts()
-    assert lines == [f"{each.label} In a minute you will know {each.label}." for each in book.NOTEBOOKS]
-    assert [a.get_attribute("href") for a in page.locator("main li a").all()] == [each.file for each in book.NOTEBOOKS]
-    assert page.locator("main table").count() == 0  # the README's, which says the same
+    assert lines == [
+        f"{each.label} In a minute you will know {each.label}." for each in book.NOTEBOOKS
+    ]
+    links = [a.get_attribute("href") for a in page.locator("main li a").all()]
+    assert links == [each.file for each in book.NOTEBOOKS]
+    assert page.locator("main table").count() == 0, "the README's table, which says the same"
     assert "not for diagnosis" in page.inner_text("main")
 
 
-def test_its_picture_is_there_and_is_described(visit):
+@pytest.mark.browser
+def test_its_image_is_there_and_has_an_alt_text(visit):
     (image,) = visit("index.html").page.locator("img").all()
     assert "viewer" in image.get_attribute("alt")
     assert image.evaluate("image => image.naturalWidth") > 500
@@ -304,6 +354,6 @@ def test_a_figure_is_named_after_its_section(built):
     assert image["alt"] == "Figure of 2 · Second part"
 
 
-def test_a_notebook_that_was_not_executed_is_told(tmp_path):
+def test_a_notebook_that_was_not_executed_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"01_eda\.ipynb is not there; `make book` runs"):
         book.build(tmp_path)

@@ -1,4 +1,5 @@
-"""Nothing is lost: damaged, missing or half-written files are passed over, and a second place is as good as the first."""
+"""Nothing is lost: damaged, missing or half-written files are passed over, and a second place is as
+good as the first."""
 
 import errno
 import os
@@ -7,12 +8,14 @@ import shutil
 import pytest
 import torch
 
-from utils import checkpoints
-from utils.checkpoints import Checkpoints, Folder
+from utils import files
+from utils.files import Folder
+from utils.training import checkpoints
+from utils.training.checkpoints import Checkpoints
 
 
-def names(place):
-    return sorted(path.name.split("-")[1] for path in place.glob("epoch-*.pt"))
+def names(mount):
+    return sorted(path.name.split("-")[1] for path in mount.glob("epoch-*.pt"))
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def save(folder, *epochs):
 
 def test_the_last_two_are_kept_in_both_places_and_the_newest_is_read(folder):
     save(folder, 1, 2, 3)
-    assert names(folder.path) == names(folder.copies) == ["0002", "0003"]
+    assert names(folder.path) == names(folder.backup) == ["0002", "0003"]
     state = Checkpoints(folder).newest()
     assert state["epoch"] == 3
     assert torch.equal(state["w"], torch.full((1000,), 3.0))
@@ -38,15 +41,17 @@ def test_without_any_there_is_nothing_to_go_on_from(folder):
 
 
 @pytest.mark.parametrize("harm", ["flip a bit", "cut it short", "empty it"])
-def test_a_damaged_one_is_named_and_the_one_before_it_read(folder, capsys, harm):
+def test_a_damaged_one_is_named_and_the_one_before_it_read(folder, caplog, harm):
     save(folder, 1, 2)
-    shutil.rmtree(folder.copies)
+    shutil.rmtree(folder.backup)
     newest = max(folder.path.glob("epoch-0002*"))
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
-    newest.write_bytes({"flip a bit": bytes(content), "cut it short": bytes(content[:-100]), "empty it": b""}[harm])
+    newest.write_bytes(
+        {"flip a bit": bytes(content), "cut it short": bytes(content[:-100]), "empty it": b""}[harm]
+    )
     assert Checkpoints(folder).newest()["epoch"] == 1
-    assert f"{newest} is damaged; going on from the one before it." in capsys.readouterr().out
+    assert f"{newest} is damaged; going on from the one before it." in caplog.text
 
 
 def test_the_second_place_serves_when_the_first_is_damaged_or_gone(folder):
@@ -60,22 +65,22 @@ def test_the_second_place_serves_when_the_first_is_damaged_or_gone(folder):
 
 def test_what_a_kill_left_half_written_is_not_taken_for_a_checkpoint(folder):
     save(folder, 1)
-    for place in (folder.path, folder.copies):
-        (place / "partial-1.tmp").write_bytes(b"half")
+    for mount in (folder.path, folder.backup):
+        (mount / "partial-1.tmp").write_bytes(b"half")
     assert Checkpoints(folder).newest()["epoch"] == 1
     Checkpoints(folder).clear()
-    assert not [*folder.path.iterdir(), *folder.copies.iterdir()]
+    assert not [*folder.path.iterdir(), *folder.backup.iterdir()]
 
 
 def test_after_a_damaged_one_the_same_epoch_again_is_the_newest(folder):
     save(folder, 1, 2)
-    for path in [*folder.path.glob("epoch-0002*"), *folder.copies.glob("epoch-0002*")]:
+    for path in [*folder.path.glob("epoch-0002*"), *folder.backup.glob("epoch-0002*")]:
         path.write_bytes(b"")
     Checkpoints(folder).save({"epoch": 2, "again": True}, 2)
     assert Checkpoints(folder).newest().get("again")
 
 
-def test_a_full_disk_is_told_once_and_costs_no_older_checkpoint(folder, capsys, monkeypatch):
+def test_a_full_disk_is_reported_once_and_costs_no_older_checkpoint(folder, caplog, monkeypatch):
     save(folder, 1)
 
     def full(*_):
@@ -85,52 +90,58 @@ def test_a_full_disk_is_told_once_and_costs_no_older_checkpoint(folder, capsys, 
     monkeypatch.setattr(checkpoints.torch, "save", full)
     kept.save({"epoch": 2}, 2)
     kept.save({"epoch": 3}, 3)
-    told = capsys.readouterr().out
-    assert told == f"{folder.path} cannot be written (No space left on device). Free some space; training goes on.\n"
+    reported = caplog.messages
+    assert reported == [
+        f"{folder.path} cannot be written (No space left on device). "
+        "Free some space; training continues."
+    ]
     assert kept.newest()["epoch"] == 1
 
 
-def test_a_second_place_that_dies_is_told_once_and_work_goes_on(folder, capsys, monkeypatch):
+def test_a_second_place_that_dies_is_reported_once_and_work_resumes(folder, caplog, monkeypatch):
     kept, copied = Checkpoints(folder), shutil.copyfile
 
     def dead(*_):
-        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))  # what a dropped Drive mount answers
+        raise OSError(
+            errno.ENOTCONN, os.strerror(errno.ENOTCONN)
+        )  # what a dropped Drive mount predictions
 
-    monkeypatch.setattr(checkpoints.shutil, "copyfile", dead)
+    monkeypatch.setattr(files.shutil, "copyfile", dead)
     kept.save({"epoch": 1}, 1)
     kept.save({"epoch": 2}, 2)
-    told = capsys.readouterr().out
-    assert told.count("Transport endpoint is not connected") == 1
-    assert f"{folder.path} holds everything" in told
-    monkeypatch.setattr(checkpoints.shutil, "copyfile", copied)
+    reported = caplog.text
+    assert reported.count("Transport endpoint is not connected") == 1
+    assert f"{folder.path} holds everything" in reported
+    monkeypatch.setattr(files.shutil, "copyfile", copied)
     kept.save({"epoch": 3}, 3)  # mounted again
-    assert names(folder.copies) == ["0003"]
+    assert names(folder.backup) == ["0003"]
 
 
-def test_what_a_mount_leaves_behind_is_not_written_to(folder, capsys):
-    """An unmounted Drive is an empty folder on a disk that forgets: the second place is not made anew there."""
+def test_what_a_mount_leaves_behind_is_not_written_to(folder, caplog):
+    """An unmounted Drive is an empty folder on a disk that forgets: the second place is not made
+    anew there."""
     save(folder / "fold0", 1)
-    shutil.rmtree(folder.copies)
+    shutil.rmtree(folder.backup)
     save(folder / "fold0", 2)
-    assert not folder.copies.exists()
-    assert "cannot be written (it is not there any more). Work goes on" in capsys.readouterr().out
-    folder.copies.mkdir()  # mounted again
+    assert not folder.backup.exists()
+    assert "cannot be written (it is not there any more). Work goes on" in caplog.text
+    folder.backup.mkdir()  # mounted again
     save(folder / "fold0", 3)
-    assert names(folder.copies / "fold0") == ["0003"]
+    assert names(folder.backup / "fold0") == ["0003"]
 
 
-def test_a_copy_that_reads_back_otherwise_never_gets_its_name(folder, capsys, monkeypatch):
-    monkeypatch.setattr(checkpoints.shutil, "copyfile", lambda _, to: to.write_bytes(b"something else"))
+def test_a_copy_that_reads_back_otherwise_never_gets_its_name(folder, caplog, monkeypatch):
+    monkeypatch.setattr(files.shutil, "copyfile", lambda _, to: to.write_bytes(b"something else"))
     save(folder, 1)
-    assert names(folder.copies) == []
-    assert "reads back otherwise" in capsys.readouterr().out
+    assert names(folder.backup) == []
+    assert "reads back otherwise" in caplog.text
 
 
 def test_a_new_machine_gets_back_what_the_second_place_has(folder, tmp_path):
     part = folder / "fold0"
     part.write("points.csv", lambda path: path.write_text("1"))
     folder.write("run.json", lambda path: path.write_text("{}"))
-    other = Folder(tmp_path / "elsewhere", folder.copies)
+    other = Folder(tmp_path / "elsewhere", folder.backup)
     other.path.mkdir()
     (other.path / "run.json").write_text("my own")
     save(part, 1)

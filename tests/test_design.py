@@ -1,4 +1,4 @@
-"""The floors of docs/code.md hold: each module imports only from the floors below it."""
+"""The map in docs/code.md is the code: its layers hold, and every module is on it."""
 
 import ast
 import re
@@ -7,24 +7,33 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = sorted(p.parent.name for p in (ROOT / "utils").glob("*/__init__.py"))
+UTILS = ROOT / "utils"
+MAP = (ROOT / "docs" / "code.md").read_text("utf-8")
+PACKAGES = sorted(p.parent.name for p in UTILS.glob("*/__init__.py"))
+LIMIT, USUAL = 350, 200  # lines of a module: none above, and four in five not above
 
 
-def floors() -> dict[str, int]:
-    rows = re.findall(r"^\| (\d) \| (.+) \|$", (ROOT / "docs" / "code.md").read_text(), re.M)
-    outside = [(floor, re.sub(r"\(inside[^)]*\)", "", text)) for floor, text in rows]
-    return {name: int(floor) for floor, text in outside for name in re.findall(r"`(\w+)`", text)}
+def layers() -> dict[str, int]:
+    """Layer of every package or module, from the table in docs/code.md (lowest first)."""
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|", MAP, re.M)
+    return {name: int(layer) for layer, names in rows for name in re.findall(r"`(\w+)`", names)}
 
 
-def inside(package: str) -> list[str]:
-    """The rooms of a package, in the order of docs/code.md."""
-    listed = re.search(rf"`{package}`[^(]*\(inside, each on the one before: ([^);]*)", (ROOT / "docs" / "code.md").read_text())
-    return re.findall(r"`(\w+)`", listed[1])
+def modules_on_the_map(package: str) -> list[str]:
+    """The modules of a package in the order of docs/code.md: each imports only from those
+    before."""
+    listed = re.search(rf"^- \*\*`{package}`\*\*: (.*)$", MAP, re.M)
+    return re.findall(r"`(\w+)` —", listed[1]) if listed else []
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
 
 
 def imported(path: Path) -> set[str]:
+    """Rooms of utils that a module imports from."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and node.module == "utils":
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("utils."):
@@ -32,25 +41,90 @@ def imported(path: Path) -> set[str]:
     return names - {"__version__"}
 
 
-def test_every_module_stands_on_a_floor():
-    modules = {p.stem for p in (ROOT / "utils").glob("*.py")} | set(PACKAGES)
-    assert modules - {"__init__"} == set(floors())
+def sources() -> list[Path]:
+    return sorted(p for folder in ("utils", "tools") for p in (ROOT / folder).rglob("*.py"))
+
+
+def test_every_package_has_a_layer():
+    names = {p.stem for p in UTILS.glob("*.py")} | set(PACKAGES)
+    assert names - {"__init__"} == set(layers())
 
 
 def test_imports_go_down():
-    floor = floors()
-    for path in (ROOT / "utils").rglob("*.py"):
-        module = path.relative_to(ROOT / "utils").parts[0].removesuffix(".py")
-        if module != "__init__":
-            up = {name for name in imported(path) - {module} if floor[name] >= floor[module]}
-            assert not up, f"{module} (floor {floor[module]}) imports {up}"
+    layer = layers()
+    for path in UTILS.rglob("*.py"):
+        package = path.relative_to(UTILS).parts[0].removesuffix(".py")
+        if package == "__init__":
+            continue
+        up = {name for name in imported(path) - {package} if layer[name] >= layer[package]}
+        assert not up, f"{path.name} in {package} (layer {layer[package]}) imports {up}"
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_inside_a_package_too(package):
-    rooms, folder = inside(package), ROOT / "utils" / package
-    assert {p.stem for p in folder.glob("*.py")} - {"__init__", "__main__"} == set(rooms)
-    for k, room in enumerate(rooms):
-        for node in ast.walk(ast.parse((folder / f"{room}.py").read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"utils.{package}."):
-                assert node.module.split(".")[2] in rooms[:k], f"{room} imports {node.module}"
+    folder, order = UTILS / package, modules_on_the_map(package)
+    there = {p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
+    assert there - {"__init__", "__main__"} == set(order)
+    for k, module in enumerate(order):
+        inner = folder / f"{module}.py"
+        files = [inner] if inner.is_file() else list((folder / module).glob("*.py"))
+        used = {name for path in files for name in siblings(path, package)} - {module}
+        assert used <= set(order[:k]), f"{package}.{module} imports {used - set(order[:k])}"
+
+
+def siblings(path: Path, package: str) -> set[str]:
+    """Modules of the same package that a module imports from."""
+    names = set()
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"utils.{package}."):
+            names.add(node.module.split(".")[2])
+        elif isinstance(node, ast.ImportFrom) and node.module == f"utils.{package}":
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def test_nothing_that_notebooks_1_and_2_import_needs_torch():
+    """Top-level imports only; a function may import torch when it is called."""
+    free = {name for name, layer in layers().items() if layer < layers()["models"]} | {"course"}
+    for path in UTILS.rglob("*.py"):
+        if path.relative_to(UTILS).parts[0].removesuffix(".py") in free:
+            top = [
+                node for node in parsed(path).body if isinstance(node, ast.Import | ast.ImportFrom)
+            ]
+            names = {
+                alias.name for node in top if isinstance(node, ast.Import) for alias in node.names
+            }
+            names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
+            assert not {n for n in names if n.split(".")[0] == "torch"}, path
+            heavy = {"utils.models", "utils.inference", "utils.training"}
+            assert not {n for n in names if ".".join(n.split(".")[:2]) in heavy}, path
+
+
+def test_modules_are_read_in_one_sitting():
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in sources()}
+    assert not {path.name: n for path, n in lengths.items() if n > LIMIT}
+    modules = [n for path, n in lengths.items() if path.name not in ("__init__.py", "__main__.py")]
+    assert sum(n <= USUAL for n in modules) >= 0.8 * len(modules)
+
+
+def test_public_names_have_docstrings():
+    missing = []
+    for path in sources():
+        tree = parsed(path)
+        if not ast.get_docstring(tree):
+            missing.append(str(path))
+        for node in tree.body:
+            named = isinstance(node, ast.FunctionDef | ast.ClassDef)
+            public = named and not node.name.startswith("_") and node.name != "main"
+            if public and not ast.get_docstring(node):
+                missing.append(f"{path.name}: {node.name}")
+    assert not missing
+
+
+def test_private_words_stay_out():
+    """Words that this project once used for things that the field has names for."""
+    words = ("glances?", "quirks?", "by heart", "as_learned", "cut_off", "misread", "StoreError")
+    pattern = rf"\b({'|'.join(words)})\b"
+    texts = [*sources(), *ROOT.glob("*.ipynb"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    found = {p.name: re.findall(pattern, p.read_text("utf-8")) for p in texts}
+    assert not {name: hits for name, hits in found.items() if hits}

@@ -1,4 +1,4 @@
-"""How far to trust the answers: intervals, folds, confusions and calibration, worked by hand and against scikit-learn."""
+"""What may be believed of out-of-fold predictions: intervals, agreement and calibration by hand."""
 
 from math import log
 
@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from utils import evaluation, metrics, plots, rsna
+from utils import metrics, rsna
+from utils.course import plots
 from utils.rsna import CANAL, FAMILIES, FAMILY, GRADE_COLUMNS, GRADES, LEVELS, TARGETS
 
 LEFT = "Left Neural Foraminal Narrowing"
@@ -19,24 +20,35 @@ NORMAL, MODERATE, SEVERE = GRADES
 def ask(*rows):
     """Truth and submission of rows (study, condition, level, true grade, three probabilities)."""
     truth = pd.DataFrame([r[:4] for r in rows], columns=["study_id", "condition", "level", "grade"])
-    return truth, pd.DataFrame([(rsna.row_id(*r[:3]), *r[4]) for r in rows], columns=["row_id", *GRADE_COLUMNS])
+    return truth, pd.DataFrame(
+        [(rsna.row_id(*r[:3]), *r[4]) for r in rows], columns=["row_id", *GRADE_COLUMNS]
+    )
 
 
 TWO_STUDIES = ask(
-    (1, CANAL, "L1/L2", SEVERE, (0.2, 0.3, 0.5)), (1, CANAL, "L2/L3", NORMAL, (0.6, 0.3, 0.1)),
-    (2, CANAL, "L1/L2", MODERATE, (0.5, 0.25, 0.25)), (1, LEFT, "L4/L5", MODERATE, (0.5, 0.4, 0.1)),
-    (2, LEFT, "L4/L5", NORMAL, (0.9, 0.1, 0.0)), (2, RECESS, "L4/L5", SEVERE, (0.1, 0.1, 0.8)),
-)  # fmt: skip
+    (1, CANAL, "L1/L2", SEVERE, (0.2, 0.3, 0.5)),
+    (1, CANAL, "L2/L3", NORMAL, (0.6, 0.3, 0.1)),
+    (2, CANAL, "L1/L2", MODERATE, (0.5, 0.25, 0.25)),
+    (1, LEFT, "L4/L5", MODERATE, (0.5, 0.4, 0.1)),
+    (2, LEFT, "L4/L5", NORMAL, (0.9, 0.1, 0.0)),
+    (2, RECESS, "L4/L5", SEVERE, (0.1, 0.1, 0.8)),
+)
 
 
 def made_up(studies, seed=0):
-    """All 25 questions of so many studies, one label in twenty missing, answered with some skill."""
-    rng, places = np.random.default_rng(seed), [(study, *target) for study in range(studies) for target in TARGETS]
+    """All 25 questions of so many studies, one label in twenty missing, predicted with some
+    skill."""
+    rng, places = (
+        np.random.default_rng(seed),
+        [(study, *target) for study in range(studies) for target in TARGETS],
+    )
     grades = rng.choice(3, len(places), p=(0.7, 0.2, 0.1))
     skill = np.exp(rng.normal(0, 1, (len(places), 3)) + 1.5 * np.eye(3)[grades])
-    answers = skill / skill.sum(axis=1, keepdims=True)
-    truth, answer = ask(*((*place, GRADES[k], p) for place, k, p in zip(places, grades, answers)))
-    return truth.assign(grade=truth.grade.mask(rng.random(len(truth)) < 0.05)), answer
+    predictions = skill / skill.sum(axis=1, keepdims=True)
+    truth, prediction = ask(
+        *((*place, GRADES[k], p) for place, k, p in zip(places, grades, predictions))
+    )
+    return truth.assign(grade=truth.grade.mask(rng.random(len(truth)) < 0.05)), prediction
 
 
 def perfect(truth):
@@ -49,67 +61,91 @@ MANY = made_up(40)
 
 @pytest.mark.parametrize("asked", [TWO_STUDIES, MANY], ids=["two studies", "forty"])
 def test_bootstrap_reports_the_very_score_of_the_competition(asked):
-    table, score = evaluation.bootstrap(*asked, draws=10), metrics.rsna_score(*asked)
+    table, score = metrics.bootstrap(*asked, draws=10), metrics.rsna_score(*asked)
     assert table.index.tolist() == ["spinal", "foraminal", "subarticular", "any_severe", "total"]
     assert table.score.to_dict() == pytest.approx(vars(score) | {"total": score.total}, abs=1e-12)
 
 
 def test_the_interval_of_two_studies_by_hand():
-    asked = ask((1, CANAL, "L1/L2", SEVERE, (0.3, 0.2, 0.5)), (2, CANAL, "L1/L2", SEVERE, (0.5, 0.25, 0.25)))
-    row = evaluation.bootstrap(*asked).loc["spinal"]
-    # of the draws a quarter are study 1 twice (loss ln 2), a quarter study 2 twice (ln 4), the rest one of each
+    asked = ask(
+        (1, CANAL, "L1/L2", SEVERE, (0.3, 0.2, 0.5)), (2, CANAL, "L1/L2", SEVERE, (0.5, 0.25, 0.25))
+    )
+    row = metrics.bootstrap(*asked).loc["spinal"]
+    # of the resampled sets a quarter are study 1 twice (loss ln 2), a quarter study 2 twice (ln 4),
+    # the rest one of each
     assert row.to_list() == pytest.approx([(log(2) + log(4)) / 2, log(2), log(4)])
-    assert evaluation.bootstrap(*asked, share=0.4).loc["spinal"].to_list() == pytest.approx([(log(2) + log(4)) / 2] * 3)
+    assert metrics.bootstrap(*asked, level=0.4).loc["spinal"].to_list() == pytest.approx(
+        [(log(2) + log(4)) / 2] * 3
+    )
 
 
-def test_the_interval_holds_the_score_and_a_larger_share_is_wider():
-    narrow, wide = (evaluation.bootstrap(*MANY, share=share) for share in (0.8, 0.95))
-    assert ((wide.low < narrow.low) & (narrow.low < wide.score) & (wide.score < narrow.high) & (narrow.high < wide.high)).all()
+def test_the_interval_holds_the_score_and_a_higher_level_is_wider():
+    narrow, wide = (metrics.bootstrap(*MANY, level=level) for level in (0.8, 0.95))
+    assert (
+        (wide.low < narrow.low)
+        & (narrow.low < wide.score)
+        & (wide.score < narrow.high)
+        & (narrow.high < wide.high)
+    ).all()
 
 
 def test_more_studies_give_a_narrower_interval():
-    few, many = (evaluation.bootstrap(*made_up(n)) for n in (10, 160))
-    assert ((many.high - many.low) < (few.high - few.low) / 2).all()  # a sixteenth of the variance, a quarter of the width
+    few, many = (metrics.bootstrap(*made_up(n)) for n in (10, 160))
+    assert (
+        (many.high - many.low) < (few.high - few.low) / 2
+    ).all()  # a sixteenth of the variance, a quarter of the width
 
 
 def test_five_levels_that_say_the_same_are_no_more_evidence_than_one():
-    rows = [(s, CANAL, level, NORMAL, (p, 1 - p, 0)) for s, p in enumerate(np.linspace(0.3, 0.9, 12)) for level in LEVELS]
+    rows = [
+        (s, CANAL, level, NORMAL, (p, 1 - p, 0))
+        for s, p in enumerate(np.linspace(0.3, 0.9, 12))
+        for level in LEVELS
+    ]
     one = [row for row in rows if row[2] == "L4/L5"]
-    pd.testing.assert_frame_equal(evaluation.bootstrap(*ask(*rows)), evaluation.bootstrap(*ask(*one)))
+    pd.testing.assert_frame_equal(metrics.bootstrap(*ask(*rows)), metrics.bootstrap(*ask(*one)))
 
 
 def test_a_draw_without_a_row_of_a_term_leaves_the_term_out():
-    table = evaluation.bootstrap(*TWO_STUDIES)  # only study 2 has a recess; a quarter of the draws are study 1 twice
+    table = metrics.bootstrap(
+        *TWO_STUDIES
+    )  # only study 2 has a recess; a quarter of the sets are study 1 twice
     assert table.loc["subarticular"].to_list() == pytest.approx([-log(0.8)] * 3)
     assert np.isfinite(table).all(axis=None)
 
 
 def test_one_study_has_a_point_for_an_interval_and_no_label_at_all_has_nothing():
-    truth, answer = made_up(1)
-    table = evaluation.bootstrap(truth, answer, draws=20)
+    truth, prediction = made_up(1)
+    table = metrics.bootstrap(truth, prediction, draws=20)
     np.testing.assert_allclose(table.low, table.score)
     np.testing.assert_allclose(table.high, table.score)
-    assert evaluation.bootstrap(truth.assign(grade=None), answer, draws=20).isna().all(axis=None)
+    assert metrics.bootstrap(truth.assign(grade=None), prediction, draws=20).isna().all(axis=None)
 
 
 def test_each_fold_is_scored_by_itself():
-    truth, answer = TWO_STUDIES
-    table = evaluation.by_fold(truth, answer, pd.DataFrame({"study_id": [2, 1, 7], "fold": [0, 1, 1]}))
+    truth, prediction = TWO_STUDIES
+    table = metrics.by_fold(
+        truth, prediction, pd.DataFrame({"study_id": [2, 1, 7], "fold": [0, 1, 1]})
+    )
     for fold, study in ((0, 2), (1, 1)):
-        own = answer[answer.row_id.str.startswith(f"{study}_")]
+        own = prediction[prediction.row_id.str.startswith(f"{study}_")]
         alone = metrics.rsna_score(truth[truth.study_id == study], own)
-        assert table.loc[fold].to_dict() == pytest.approx(vars(alone) | {"total": alone.total}, nan_ok=True)
+        assert table.loc[fold].to_dict() == pytest.approx(
+            vars(alone) | {"total": alone.total}, nan_ok=True
+        )
     a, b = table.loc[0, "spinal"], table.loc[1, "spinal"]
-    assert table.spinal[["mean", "spread"]].to_list() == pytest.approx([(a + b) / 2, abs(a - b) / 2**0.5])
+    assert table.spinal[["mean", "std"]].to_list() == pytest.approx(
+        [(a + b) / 2, abs(a - b) / 2**0.5]
+    )
 
 
 def test_a_study_in_no_fold_is_not_passed_over():
     with pytest.raises(ValueError, match="1 scored studies are in no fold, the first is 2"):
-        evaluation.by_fold(*TWO_STUDIES, pd.DataFrame({"study_id": [1], "fold": [0]}))
+        metrics.by_fold(*TWO_STUDIES, pd.DataFrame({"study_id": [1], "fold": [0]}))
 
 
 def test_confusion_counts_by_hand():
-    table = evaluation.confusion(*TWO_STUDIES)
+    table = metrics.confusion(*TWO_STUDIES)
     assert table.loc["spinal"].to_numpy().tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
     assert table.loc["foraminal"].to_numpy().tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0]]
     assert table.loc["subarticular"].to_numpy().tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
@@ -119,98 +155,126 @@ def test_confusion_counts_every_label_once():
     truth, _ = MANY
     known = truth.dropna(subset=["grade"])
     expected = known.groupby([known.condition.map(FAMILY), "grade"]).size()
-    assert all(row.sum() == expected[name] for name, row in evaluation.confusion(*MANY).iterrows())
+    assert all(row.sum() == expected[name] for name, row in metrics.confusion(*MANY).iterrows())
 
 
 def test_kappa_by_hand():
-    said = {NORMAL: (0.8, 0.1, 0.1), MODERATE: (0.1, 0.8, 0.1), SEVERE: (0.1, 0.1, 0.8)}
+    predicted = {NORMAL: (0.8, 0.1, 0.1), MODERATE: (0.1, 0.8, 0.1), SEVERE: (0.1, 0.1, 0.8)}
     pairs = ((NORMAL, NORMAL), (NORMAL, NORMAL), (SEVERE, SEVERE), (SEVERE, MODERATE))
-    table = evaluation.agreement(*ask(*((s, CANAL, "L1/L2", true, said[word]) for s, (true, word) in enumerate(pairs))))
-    # seen: one step in four rows, 1/4. By chance: half normal (¼ · 1 + ¼ · 2) and half severe (½ · 2 + ¼ · 1), together 1
+    table = metrics.agreement(
+        *ask(*((s, CANAL, "L1/L2", true, predicted[word]) for s, (true, word) in enumerate(pairs)))
+    )
+    # seen: one step in four rows, 1/4. By chance: half normal (¼ · 1 + ¼ · 2) and half severe (½ ·
+    # 2 + ¼ · 1), together 1
     assert table.loc["spinal", "kappa"] == pytest.approx(1 - 0.25 / 1)
 
 
 def test_kappa_is_that_of_scikit_learn_and_lies_in_its_interval():
-    rows, table = metrics.match(*MANY), evaluation.agreement(*MANY)
-    rows = rows.assign(said=rows[list(GRADE_COLUMNS)].to_numpy().argmax(axis=1))
+    rows, table = metrics.match(*MANY), metrics.agreement(*MANY)
+    rows = rows.assign(predicted=rows[list(GRADE_COLUMNS)].to_numpy().argmax(axis=1))
     for family, own in rows.groupby("family"):
-        assert table.kappa[family] == pytest.approx(cohen_kappa_score(own.grade, own.said, weights="linear"), abs=1e-12)
+        assert table.kappa[family] == pytest.approx(
+            cohen_kappa_score(own.grade, own.predicted, weights="linear"), abs=1e-12
+        )
     assert ((table.low < table.kappa) & (table.kappa < table.high)).all()
 
 
 def test_human_readers_stand_beside_the_model():
-    human = evaluation.agreement(*TWO_STUDIES).human
+    human = metrics.agreement(*TWO_STUDIES).human
     assert human.index.tolist() == list(FAMILIES)
     assert human.to_list() == pytest.approx([0.73, 0.58, np.nan], nan_ok=True)
 
 
-def test_perfect_answers_agree_and_separate_perfectly():
+def test_perfect_predictions_agree_and_separate_perfectly():
     truth = MANY[0].dropna()
-    kappa, areas = evaluation.agreement(truth, perfect(truth)), evaluation.auroc(truth, perfect(truth))
+    kappa, areas = metrics.agreement(truth, perfect(truth)), metrics.auroc(truth, perfect(truth))
     np.testing.assert_allclose(kappa[["kappa", "low", "high"]], 1)
     assert set(areas.severe.dropna()) == set(areas.moderate_or_severe.dropna()) == {1.0}
 
 
 def test_where_only_one_grade_occurs_there_is_nothing_to_agree_on_or_to_tell_apart():
     truth = MANY[0].assign(grade=NORMAL)
-    assert evaluation.agreement(truth, perfect(truth))[["kappa", "low", "high"]].isna().all(axis=None)
-    areas = evaluation.auroc(truth, MANY[1])
+    assert metrics.agreement(truth, perfect(truth))[["kappa", "low", "high"]].isna().all(axis=None)
+    areas = metrics.auroc(truth, MANY[1])
     assert areas[["severe", "moderate_or_severe"]].isna().all(axis=None)
     assert (areas[["n_severe", "n_moderate_or_severe"]] == 0).all(axis=None)
 
 
 def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order():
     grades = (SEVERE, SEVERE, MODERATE, NORMAL)
-    answers = ((0.1, 0.1, 0.8), (0.5, 0.2, 0.3), (0.2, 0.3, 0.5), (0.3, 0.6, 0.1))
-    areas = evaluation.auroc(*ask(*((s, RECESS, "L5/S1", *row) for s, row in enumerate(zip(grades, answers)))))
+    predictions = ((0.1, 0.1, 0.8), (0.5, 0.2, 0.3), (0.2, 0.3, 0.5), (0.3, 0.6, 0.1))
+    areas = metrics.auroc(
+        *ask(*((s, RECESS, "L5/S1", *row) for s, row in enumerate(zip(grades, predictions))))
+    )
     assert areas.index.tolist() == list(TARGETS)
     row = areas.loc[(RECESS, "L5/S1")]
-    # severe 0.8 and 0.3 against 0.5 and 0.1: three pairs of four. Not normal 0.9, 0.5, 0.8 against 0.7: two of three
+    # severe 0.8 and 0.3 against 0.5 and 0.1: three pairs of four. Not normal 0.9, 0.5, 0.8 against
+    # 0.7: two of three
     assert row.to_list() == pytest.approx([3 / 4, 2 / 3, 2, 3])
     assert areas.severe.notna().sum() == 1
 
 
 def test_small_probabilities_keep_their_order():
     grades, p = (NORMAL, SEVERE), ((1e-18, 0, 1), (1e-20, 0, 1))
-    areas = evaluation.auroc(*ask(*((s, CANAL, "L1/L2", *row) for s, row in enumerate(zip(grades, p)))))
+    areas = metrics.auroc(
+        *ask(*((s, CANAL, "L1/L2", *row) for s, row in enumerate(zip(grades, p))))
+    )
     assert areas.loc[(CANAL, "L1/L2"), "moderate_or_severe"] == 1
 
 
 def test_reliability_counts_every_probability_once():
-    table, rows = evaluation.reliability(*TWO_STUDIES, bins=4), len(TWO_STUDIES[0])
+    table, rows = metrics.reliability(*TWO_STUDIES, bins=4), len(TWO_STUDIES[0])
     assert table["count"].sum() == 3 * rows
-    assert (table["count"] * table.observed).sum() == pytest.approx(rows)  # one grade of three is true
+    assert (table["count"] * table.observed).sum() == pytest.approx(
+        rows
+    )  # one grade of three is true
 
 
-@pytest.mark.parametrize(("counts", "errors"), [((7, 2, 1), (0, 0, 0)), ((5, 3, 2), (0.2, 0.1, 0.1))])
-def test_calibration_error_by_hand(counts, errors):
-    """Ten times the same answer, 0.7, 0.2, 0.1: it is calibrated if seven, two and one of ten are so."""
+@pytest.mark.parametrize(
+    ("counts", "errors"), [((7, 2, 1), (0, 0, 0)), ((5, 3, 2), (0.2, 0.1, 0.1))]
+)
+def test_reliability_by_hand(counts, errors):
+    """Ten times the same prediction, 0.7, 0.2, 0.1: calibrated if seven, two and one of ten are
+    so."""
     grades = np.repeat(GRADES, counts)
-    table = evaluation.calibration_error(*ask(*((s, LEFT, "L4/L5", g, (0.7, 0.2, 0.1)) for s, g in enumerate(grades))))
-    assert table.index.tolist() == list(GRADES)
-    assert table.to_list() == pytest.approx(errors)
+    rows = [(k, LEFT, "L4/L5", grade, (0.7, 0.2, 0.1)) for k, grade in enumerate(grades)]
+    table = metrics.reliability(*ask(*rows)).set_index("grade")
+    off = (table.observed - table.predicted).abs()
+    assert off[list(GRADES)].to_list() == pytest.approx(errors)
 
 
-def test_the_answer_that_scores_best_is_calibrated_once_the_weights_are_taken_out():
+def test_the_best_scoring_prior_is_calibrated_once_the_weights_are_taken_out():
     truth = MANY[0]
-    best, plain = (metrics.constant_submission(metrics.prior(truth, weighted=w), range(40)) for w in (True, False))
-    pd.testing.assert_frame_equal(evaluation.unweighted(best), plain)
-    assert evaluation.calibration_error(truth, best)[SEVERE] > 0.1
-    assert evaluation.calibration_error(truth, evaluation.unweighted(best), bins=1000).max() < 1e-9
+    best, plain = (
+        metrics.constant_submission(metrics.prior(truth, weighted=weighted), range(40))
+        for weighted in (True, False)
+    )
+    pd.testing.assert_frame_equal(metrics.unweighted(best), plain)
+    assert miscalibration(truth, best, bins=8)[SEVERE] > 0.1
+    assert miscalibration(truth, metrics.unweighted(best), bins=1000).max() < 1e-9
+
+
+def miscalibration(truth, submission, bins):
+    """Per grade, how far observed frequencies are from predictions, on average over predictions."""
+    table = metrics.reliability(truth, submission, bins)
+    off = (table.observed - table.predicted).abs() * table["count"]
+    return off.groupby(table.grade).sum() / table["count"].groupby(table.grade).sum()
 
 
 def test_the_worst_rows_are_those_that_cost_most_not_those_least_probable():
     rows = (1, LEFT, "L1/L2", NORMAL, (0.1, 0.8, 0.1)), (2, LEFT, "L4/L5", SEVERE, (0.3, 0.2, 0.5))
-    table = evaluation.worst_rows(*ask(*rows))
+    table = metrics.worst_rows(*ask(*rows))
     assert table.loss.to_list() == pytest.approx([4 * -log(0.5), -log(0.1)])
     assert table.iloc[0, :5].to_list() == [2, LEFT, "L4/L5", SEVERE, SEVERE]
     assert table.iloc[1, 3:8].to_list() == [NORMAL, MODERATE, 0.1, 0.8, 1]
-    assert len(evaluation.worst_rows(*ask(*rows), count=1)) == 1
+    assert len(metrics.worst_rows(*ask(*rows), count=1)) == 1
 
 
 def test_all_the_losses_make_the_score():
-    table = evaluation.worst_rows(*TWO_STUDIES, count=100).query("condition == @CANAL")
-    assert table.loss.sum() / table.weight.sum() == pytest.approx(metrics.rsna_score(*TWO_STUDIES).spinal)
+    table = metrics.worst_rows(*TWO_STUDIES, count=100).query("condition == @CANAL")
+    assert table.loss.sum() / table.weight.sum() == pytest.approx(
+        metrics.rsna_score(*TWO_STUDIES).spinal
+    )
 
 
 def words(ax):
@@ -224,42 +288,62 @@ def _close_figures():
 
 
 def test_confusion_figure_says_shares_of_the_true_grade_and_counts():
-    rows = [(s, CANAL, "L1/L2", SEVERE, (0.0, 0.2, 0.8) if s < 3 else (0.0, 0.8, 0.2)) for s in range(4)]
-    canal = plots.confusion_grids(evaluation.confusion(*ask(*rows))).axes[0]
+    rows = [
+        (s, CANAL, "L1/L2", SEVERE, (0.0, 0.2, 0.8) if s < 3 else (0.0, 0.8, 0.2)) for s in range(4)
+    ]
+    canal = plots.confusion_grids(metrics.confusion(*ask(*rows))).axes[0]
     assert words(canal)[-3:] == ["0 %\n0", "25 %\n1", "75 %\n3"]
 
 
 def test_auroc_figure_shows_every_place_and_a_dash_where_there_is_no_curve():
-    truth, answer = MANY
-    truth = truth.assign(grade=truth.grade.mask(truth.condition.eq(CANAL) & truth.level.eq("L1/L2"), NORMAL))
-    for ax in plots.auroc_grid(evaluation.auroc(truth, answer)).axes:
+    truth, prediction = MANY
+    truth = truth.assign(
+        grade=truth.grade.mask(truth.condition.eq(CANAL) & truth.level.eq("L1/L2"), NORMAL)
+    )
+    for ax in plots.auroc_grid(metrics.auroc(truth, prediction)).axes:
         assert words(ax)[0] == "–"
         assert len(words(ax)) == 25
 
 
 def test_score_figure_draws_the_interval_of_those_that_have_one():
     scores = {"prior": metrics.rsna_score(*MANY), "model": metrics.rsna_score(*MANY)}
-    table = evaluation.bootstrap(*MANY, draws=50)
+    table = metrics.bootstrap(*MANY, draws=50)
     (ax,) = plots.score_bars(scores, {"model": table}).axes
     (lines,) = ax.collections
-    np.testing.assert_allclose([line[:, 1] for line in lines.get_segments()], table[["low", "high"]])
+    np.testing.assert_allclose(
+        [line[:, 1] for line in lines.get_segments()], table[["low", "high"]]
+    )
 
 
 def test_decisions_by_hand():
-    # of the canals Moderate was said Normal (2), of the foramina too (2); the rest is right
-    assert evaluation.decisions(*TWO_STUDIES).to_dict() == {"rows": 6, "wrong": 2, "missed": 0, "false_alarms": 0, "cost": 4}
-    asked = ask((1, CANAL, "L1/L2", SEVERE, (0.6, 0.3, 0.1)), (1, CANAL, "L2/L3", NORMAL, (0.1, 0.3, 0.6)))
-    assert evaluation.decisions(*asked).to_dict() == {"rows": 2, "wrong": 2, "missed": 1, "false_alarms": 1, "cost": 5}
+    # of the canals Moderate was called Normal (2), of the foramina too (2); the rest is right
+    assert metrics.decisions(*TWO_STUDIES).to_dict() == {
+        "rows": 6,
+        "wrong": 2,
+        "missed": 0,
+        "false_alarms": 0,
+        "cost": 4,
+    }
+    asked = ask(
+        (1, CANAL, "L1/L2", SEVERE, (0.6, 0.3, 0.1)), (1, CANAL, "L2/L3", NORMAL, (0.1, 0.3, 0.6))
+    )
+    assert metrics.decisions(*asked).to_dict() == {
+        "rows": 2,
+        "wrong": 2,
+        "missed": 1,
+        "false_alarms": 1,
+        "cost": 5,
+    }
 
 
 def test_a_clear_gain_is_better_in_every_draw_and_luck_in_half_of_them():
-    truth, answer = MANY
+    truth, prediction = MANY
     columns = list(GRADE_COLUMNS)
-    worse = answer.assign(**(0.9 * answer[columns] + 0.1 / 3))
-    assert evaluation.better(truth, answer, worse) == 1 - evaluation.better(truth, worse, answer)
-    assert evaluation.better(truth, perfect(truth.fillna({"grade": NORMAL})), answer) == 1
-    assert evaluation.better(truth, answer, answer) == 0  # not lower
-    luck = np.random.default_rng(0).permutation(answer[columns].to_numpy(), axis=0)
-    other = np.random.default_rng(1).permutation(answer[columns].to_numpy(), axis=0)
-    guesses = [answer.assign(**dict(zip(columns, p.T))) for p in (luck, other)]
-    assert 0.02 < evaluation.better(truth, *guesses) < 0.98
+    worse = prediction.assign(**(0.9 * prediction[columns] + 0.1 / 3))
+    assert metrics.better(truth, prediction, worse) == 1 - metrics.better(truth, worse, prediction)
+    assert metrics.better(truth, perfect(truth.fillna({"grade": NORMAL})), prediction) == 1
+    assert metrics.better(truth, prediction, prediction) == 0  # not lower
+    luck = np.random.default_rng(0).permutation(prediction[columns].to_numpy(), axis=0)
+    other = np.random.default_rng(1).permutation(prediction[columns].to_numpy(), axis=0)
+    guesses = [prediction.assign(**dict(zip(columns, p.T))) for p in (luck, other)]
+    assert 0.02 < metrics.better(truth, *guesses) < 0.98

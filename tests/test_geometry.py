@@ -1,4 +1,7 @@
-"""Slices and series in patient space: pixels to mm and back, order by place, which way is up; on the real study too."""
+"""Slices and series in patient space: pixels to mm and back, order by position, which way is up.
+
+The second half uses the real study, where there is one.
+"""
 
 import shutil
 
@@ -8,13 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import prepare, rsna
-from utils.dicom import read_series
-from utils.geometry import Series, Slice, in_order, letter
+from utils.dicom import Series, Slice, in_order, read_series
+from utils.dicom.geometry import letter
 
 
-def make(origin=(0, 0, 0), columns=(1, 0, 0), rows=(0, 1, 0), spacing=(1.0, 1.0), shape=(40, 60), instance=1):
-    axes = np.array([columns, rows], float)
-    return Slice(instance, np.zeros(shape, np.uint8), np.array(origin, float), axes, np.array(spacing, float))
+def make(origin=(0, 0, 0), columns=(1, 0, 0), rows=(0, 1, 0), spacing=(1.0, 1.0), instance=1):
+    """A slice of 40 × 60 pixels; `columns` is the direction of +column, `rows` that of +row."""
+    return Slice(
+        instance,
+        pixels=np.zeros((40, 60), np.uint8),
+        origin=np.array(origin, float),
+        axes=np.array([columns, rows], float),
+        spacing=np.array(spacing, float),
+    )
 
 
 def test_a_pixel_of_a_plain_axial_slice_by_hand():
@@ -37,10 +46,13 @@ def test_pixel_to_mm_to_pixel_is_exact_on_any_oblique_slice(seed):
 
 def test_order_is_anatomy_whatever_the_instance_numbers_say():
     rng = np.random.default_rng(0)
-    axial = [make((0, 0, z), instance=int(k)) for z, k in zip(range(0, 50, 5), rng.permutation(10))]
-    assert [s.origin[2] for s in in_order(axial)] == list(range(45, -5, -5))  # head to foot
-    sagittal = [make((x, 0, 0), (0, 1, 0), (0, 0, -1), instance=int(k)) for x, k in zip(range(0, 50, 5), rng.permutation(10))]
-    assert [s.origin[0] for s in in_order(sagittal)] == list(range(0, 50, 5))  # right to left
+    positions = list(range(0, 50, 5))  # mm
+    numbered = list(zip(positions, rng.permutation(10).tolist()))
+    axial = [make((0, 0, z), instance=k) for z, k in numbered]
+    assert [s.origin[2] for s in in_order(axial)] == positions[::-1]  # head to foot
+    numbered = list(zip(positions, rng.permutation(10).tolist()))
+    sagittal = [make((x, 0, 0), (0, 1, 0), (0, 0, -1), instance=k) for x, k in numbered]
+    assert [s.origin[0] for s in in_order(sagittal)] == positions  # right to left
 
 
 def test_crossing_oblique_blocks_stay_together():
@@ -54,7 +66,7 @@ def test_crossing_oblique_blocks_stay_together():
 
 def test_the_nearest_slice_is_the_one_whose_image_covers_the_point_not_whose_plane_passes_by():
     tilt = np.radians(45)
-    far = make((0, 100, 0), rows=(0, np.cos(tilt), np.sin(tilt)))  # its plane, prolonged, meets the point below
+    far = make((0, 100, 0), rows=(0, np.cos(tilt), np.sin(tilt)))  # its plane contains the point
     near = make((0, -20, -95))
     series = Series((near, far))
     point = np.array([10.0, 0.0, -100.0])
@@ -62,49 +74,70 @@ def test_the_nearest_slice_is_the_one_whose_image_covers_the_point_not_whose_pla
     assert series.nearest_slice(point) == 0
 
 
-@pytest.mark.parametrize(("direction", "expected"), [
-    ((1, 0, 0), "L"), ((-1, 0, 0), "R"), ((0, 1, 0), "P"), ((0, -1, 0), "A"), ((0, 0, 1), "S"), ((0, 0, -1), "I"),
-    ((0.2, -0.9, 0.4), "A"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("direction", "expected"),
+    [
+        ((1, 0, 0), "L"),
+        ((-1, 0, 0), "R"),
+        ((0, 1, 0), "P"),
+        ((0, -1, 0), "A"),
+        ((0, 0, 1), "S"),
+        ((0, 0, -1), "I"),
+        ((0.2, -0.9, 0.4), "A"),
+    ],
+)
 def test_letters_follow_dicoms_axes(direction, expected):
     assert letter(np.array(direction, float)) == expected
 
 
 def test_the_edges_of_an_image_come_from_its_orientation_not_from_its_name():
-    assert make().letters == ("R", "L", "A", "P")  # axial, as usual: the patient's left is on the right
-    assert make(columns=(0, 1, 0), rows=(0, 0, -1)).letters == ("A", "P", "S", "I")  # sagittal
-    assert make(columns=(-1, 0, 0), rows=(0, -1, 0)).letters == ("L", "R", "P", "A")  # turned round
+    axial = make()
+    assert axial.letters == ("R", "L", "A", "P")  # the patient's left is on the right of the image
+    sagittal = make(columns=(0, 1, 0), rows=(0, 0, -1))
+    assert sagittal.letters == ("A", "P", "S", "I")
+    turned = make(columns=(-1, 0, 0), rows=(0, -1, 0))  # axial, by 180 degrees
+    assert turned.letters == ("L", "R", "P", "A")
     tilt = np.radians(35)
-    assert make(rows=(0, np.cos(tilt), -np.sin(tilt))).letters == ("R", "L", "A", "P")  # oblique, along a disc
+    oblique = make(rows=(0, np.cos(tilt), -np.sin(tilt)))  # axial, along a disc
+    assert oblique.letters == ("R", "L", "A", "P")
 
+
+# --- on a real study ------------------------------------------------------------------------------
 
 STUDY = 100206310
 
 
 @pytest.fixture(scope="module")
 def study(real_root):
-    tables = rsna.load_tables(real_root)
-    series = {r.series_id: read_series(tables.folder(STUDY, r.series_id)) for r in tables.series_of(STUDY).itertuples()}
-    return tables.points[tables.points.study_id == STUDY], series
+    """Its annotated points, and its series by id."""
+    tables = rsna.load_tables(real_root).only(STUDY)
+    ids = tables.series.series_id
+    return tables.points, {k: read_series(tables.folder(STUDY, k)) for k in ids}
+
+
+def to_patient(series, point) -> np.ndarray:
+    """(3,) mm of an annotated point."""
+    one = series[point.series_id]
+    return one.to_patient(one.index(point.instance_number), (point.x, point.y))
 
 
 def test_every_annotated_point_goes_to_mm_and_back(study):
     points, series = study
     for row in points.itertuples():
         one = series[row.series_id]
-        i = one.index(row.instance_number)
-        assert np.abs(one.to_pixel(i, one.to_patient(i, (row.x, row.y))) - (row.x, row.y)).max() < 1e-6
+        again = one.to_pixel(one.index(row.instance_number), to_patient(series, row))
+        assert np.abs(again - (row.x, row.y)).max() < 1e-6
 
 
 def test_canal_points_land_within_one_slice_of_the_annotated_axial_slice(study):
     points, series = study
     axial = next(s for s in series.values() if s.orientation == "axial")
     canal = points[points.condition == rsna.CANAL]
-    assert len(canal) == 5
+    subarticular = points[points.condition.map(rsna.FAMILY) == "subarticular"]
+    assert len(canal) == len(rsna.LEVELS)
     for row in canal.itertuples():
-        sagittal = series[row.series_id]
-        found = axial.nearest_slice(sagittal.to_patient(sagittal.index(row.instance_number), (row.x, row.y)))
-        marked = points[(points.level == row.level) & points.condition.str.contains("Subarticular")].instance_number
+        found = axial.nearest_slice(to_patient(series, row))
+        marked = subarticular[subarticular.level == row.level].instance_number
         assert min(abs(found - axial.index(k)) for k in marked) <= 1
 
 
@@ -120,15 +153,15 @@ def test_order_is_anatomy_under_any_file_names(study, tmp_path):
 
 def test_left_points_are_on_the_patients_left(study):
     points, series = study
-    x = {
-        c: [series[r.series_id].to_patient(series[r.series_id].index(r.instance_number), (r.x, r.y))[0] for r in g.itertuples()]
-        for c, g in points.groupby("condition")
-    }
+    x = {condition: [] for condition in rsna.CONDITIONS}  # mm, greater to the patient's left
+    for row in points.itertuples():
+        x[row.condition].append(to_patient(series, row)[0])
     for kind in ("Neural Foraminal Narrowing", "Subarticular Stenosis"):
-        assert min(x[f"Left {kind}"]) > max(x[rsna.CANAL]) > min(x[rsna.CANAL]) > max(x[f"Right {kind}"])
+        assert min(x[f"Left {kind}"]) > max(x[rsna.CANAL])
+        assert min(x[rsna.CANAL]) > max(x[f"Right {kind}"])
 
 
-def test_preparation_keeps_every_points_place(real_root):
+def test_preparation_keeps_every_points_position(real_root):
     study = prepare.prepare_study(rsna.load_tables(real_root), STUDY)
-    assert len(study.points) == 25
+    assert len(study.points) == len(rsna.TARGETS)
     assert study.left_out == ()

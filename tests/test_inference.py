@@ -1,4 +1,4 @@
-"""From a study to answers: always 25 rows, always valid, and what could not be seen is said."""
+"""From a study to predictions: always 25 rows, always valid, and what could not be seen is said."""
 
 import itertools
 import json
@@ -14,22 +14,36 @@ import pytest
 import torch
 from mirror import mirrored
 from safetensors.torch import load_file, save_file
+from scipy.special import softmax
 
-from utils import inference, metrics, prepare, rsna, training, views, workspace
-from utils.geometry import Series
+from utils import inference, metrics, prepare, rsna, training
+from utils.course import workspace
+from utils.crops import OTHER_TARGET, point_table
+from utils.dicom import Series
+from utils.inference import prediction
+from utils.inference import studies as study_loop
 from utils.presets import Preset
 from utils.rsna import GRADE_COLUMNS
 
 TINY = Preset(
-    "test", folds=2, locator_px=64, locator_width=4, locator_epochs=1, locator_slices=2,
-    crop_px=32, slices=1, features=32, grader_epochs=1, batch=2,
-)  # fmt: skip
+    "test",
+    folds=2,
+    locator_px=64,
+    locator_width=4,
+    locator_epochs=1,
+    locator_slices=2,
+    crop_px=32,
+    slices=1,
+    features=32,
+    grader_epochs=1,
+    batch=2,
+)
 
 
 @pytest.fixture(scope="module")
-def run(store, tmp_path_factory):
+def run(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    training.fit(store, folder, TINY)
+    training.fit(prepared, folder, TINY)
     return inference.load_run(folder)
 
 
@@ -63,55 +77,68 @@ def test_what_cannot_be_seen_is_answered_by_the_prior_and_named(spoiled, run):
     for path in tables.folder(study, axial).iterdir():
         path.write_bytes(b"broken")
     shutil.rmtree(tables.folder(empty))
-    answers = inference.answers(tables, run)
-    assert len(answers) == 50
-    seen = answers[answers.study_id == study].set_index("condition")
-    assert (seen.loc["Left Subarticular Stenosis"].note.str.startswith("prior used: Axial T2: ")).all()
+    predictions = inference.predict_studies(tables, run)
+    assert len(predictions) == 50
+    seen = predictions[predictions.study_id == study].set_index("condition")
+    assert (seen.loc["Left Subarticular Stenosis"].note.str.startswith("no Axial T2: ")).all()
     assert (seen.loc[rsna.CANAL].note.str.startswith("seen without Axial T2: ")).all()
     assert not seen.loc["Left Neural Foraminal Narrowing"].note.str.contains("Axial").any()
     expected = run.prior.loc["Left Subarticular Stenosis"].to_numpy()
-    assert seen.loc["Left Subarticular Stenosis", list(GRADE_COLUMNS)].to_numpy(float) == pytest.approx(expected)
-    assert (answers[answers.study_id == empty].note != "").all()
-    metrics.check_submission(answers, tables.submission.row_id)
+    assert seen.loc["Left Subarticular Stenosis", list(GRADE_COLUMNS)].to_numpy(
+        float
+    ) == pytest.approx(expected)
+    assert (predictions[predictions.study_id == empty].note != "").all()
+    metrics.check_submission(predictions, tables.submission.row_id)
 
 
-def test_file_names_and_instance_numbers_do_not_change_the_answers(spoiled, run):
+def test_file_names_and_instance_numbers_do_not_change_the_predictions(spoiled, run):
     _, tables = spoiled
     study = tables.studies("test")[0]
-    before = inference.answers(tables, run, studies=[study])
+    before = inference.predict_studies(tables, run, studies=[study])
     for folder in tables.folder(study).iterdir():
         for k, path in enumerate(sorted(folder.iterdir())):
             path.rename(folder / f"{(k * 31) % 97}-x.dcm")
-    after = inference.answers(tables, run, studies=[study])
-    assert np.abs(before[list(GRADE_COLUMNS)].to_numpy() - after[list(GRADE_COLUMNS)].to_numpy()).max() < 1e-6
+    after = inference.predict_studies(tables, run, studies=[study])
+    assert (
+        np.abs(before[list(GRADE_COLUMNS)].to_numpy() - after[list(GRADE_COLUMNS)].to_numpy()).max()
+        < 1e-6
+    )
 
 
-def probabilities(answers):
-    return answers.set_index("row_id")[list(GRADE_COLUMNS)].to_numpy(float)
+def probabilities(predictions):
+    return predictions.set_index("row_id")[list(GRADE_COLUMNS)].to_numpy(float)
 
 
-def test_slices_numbered_the_other_way_round_do_not_change_the_answers(spoiled, run):
+def test_slices_numbered_the_other_way_round_do_not_change_the_predictions(spoiled, run):
     _, tables = spoiled
     study = tables.studies("test")[0]
-    before = inference.answers(tables, run, studies=[study])
+    before = inference.predict_studies(tables, run, studies=[study])
     for folder in tables.folder(study).iterdir():
         files = {path: pydicom.dcmread(path) for path in folder.iterdir()}
         last = max(int(data.InstanceNumber) for data in files.values())
         for path, data in files.items():
             data.InstanceNumber = last + 1 - int(data.InstanceNumber)
             data.save_as(path)
-    after = inference.answers(tables, run, studies=[study])
+    after = inference.predict_studies(tables, run, studies=[study])
     assert np.abs(probabilities(before) - probabilities(after)).max() < 1e-4
-    assert not before.instance_number.equals(after.instance_number)  # told as they are numbered now
+    assert not before.instance_number.equals(
+        after.instance_number
+    )  # reported as they are numbered now
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.5, 0.8])
-def test_another_split_of_the_axial_slices_into_series_does_not_change_the_answers(spoiled, released, cut):
+def test_another_split_of_the_axial_slices_into_series_does_not_change_the_predictions(
+    spoiled, released, cut
+):
     root, tables = spoiled
     study = tables.studies("test")[0]
-    before = inference.answers(tables, released, studies=[study])
+    before = inference.predict_studies(tables, released, studies=[study])
     axial = int(tables.series_of(study).set_index("series_description").series_id[rsna.AXIAL_T2])
-    one = next(part.series for part in prepare.prepare_study(tables, study).series if part.series_id == axial)
+    one = next(
+        part.series
+        for part in prepare.prepare_study(tables, study).series
+        if part.series_id == axial
+    )
     lower = one.instances[int(cut * len(one)) :]
     other = tables.folder(study) / "77"
     other.mkdir()
@@ -119,9 +146,9 @@ def test_another_split_of_the_axial_slices_into_series_does_not_change_the_answe
         shutil.move(tables.folder(study, axial) / f"{instance}.dcm", other)
     with (root / "test_series_descriptions.csv").open("a") as table:
         table.write(f"{study},77,{rsna.AXIAL_T2}\n")
-    after = inference.answers(rsna.load_tables(root), released, studies=[study])
+    after = inference.predict_studies(rsna.load_tables(root), released, studies=[study])
     assert np.abs(probabilities(before) - probabilities(after)).max() < 1e-4
-    assert (after.series_id == 77).any()  # and points on it are told as its own
+    assert (after.series_id == 77).any()  # and points on it are reported as its own
     where = ["row_id", "instance_number"]
     pd.testing.assert_frame_equal(before[where], after[where])
 
@@ -129,129 +156,152 @@ def test_another_split_of_the_axial_slices_into_series_does_not_change_the_answe
 def test_grades_at_mirrored_points_are_mirrored_grades(tables, run, whole_study):
     study = prepare.prepare_study(tables, whole_study)
     grades = [
-        inference.grade(run.folds[0][1], one, views.point_table(one.points), run.preset)[0] for one in (study, mirrored(study))
+        inference.grade(run.folds[0][1], one, point_table(one.points), run.preset)[0]
+        for one in (study, mirrored(study))
     ]
-    assert np.abs(grades[0] - grades[1][views.OTHER_TARGET]).max() < 1e-4
+    assert np.abs(grades[0] - grades[1][OTHER_TARGET]).max() < 1e-4
     assert np.abs(grades[0] - grades[1]).max() > 1e-3
 
 
 def test_only_folds_that_saw_a_level_are_averaged(tables, run, monkeypatch):
     study = prepare.prepare_study(tables, tables.studies("test")[0])
-    answered = [(np.full((25, 3), [0.0, 0.0, 5.0]), np.arange(25) < 20), (np.full((25, 3), [5.0, 0, 0]), np.arange(25) < 10)]
-    turns = itertools.cycle(answered)
-    monkeypatch.setattr(inference, "grade", lambda *_: next(turns))
-    p = inference.answer_study(replace(run, folds=run.folds * 2), study)[list(GRADE_COLUMNS)].to_numpy()
-    one = inference.softmax(np.array([0.0, 0.0, 5.0]), run.temperature)
+    predicted = [
+        (np.full((25, 3), [0.0, 0.0, 5.0]), np.arange(25) < 20),
+        (np.full((25, 3), [5.0, 0, 0]), np.arange(25) < 10),
+    ]
+    turns = itertools.cycle(predicted)
+    monkeypatch.setattr(prediction, "grade", lambda *_: next(turns))
+    p = inference.predict_study(replace(run, folds=run.folds * 2), study)[
+        list(GRADE_COLUMNS)
+    ].to_numpy()
+    one = softmax(np.array([0.0, 0.0, 5.0]) / run.temperature)
     assert p[0] == pytest.approx((one + one[::-1]) / 2)  # both
     assert p[15] == pytest.approx(one)  # the first alone
     assert p[24] == pytest.approx(run.prior.loc[[rsna.TARGETS[24]]].to_numpy()[0])  # neither
 
 
-def test_killed_between_two_studies_it_goes_on_with_the_second(tables, run, tmp_path, monkeypatch):
-    whole = inference.answers(tables, run)
-    out, partial = tmp_path / "new" / "predictions.csv", tmp_path / "new" / "predictions.partial.csv"
-    answer, graded = inference.answer_study, []
+def test_killed_between_two_studies_it_resumes_with_the_second(tables, run, tmp_path, monkeypatch):
+    whole = inference.predict_studies(tables, run)
+    out, partial = (
+        tmp_path / "new" / "predictions.csv",
+        tmp_path / "new" / "predictions.partial.csv",
+    )
+    prediction, graded = inference.predict_study, []
 
     def killed_at_the_second(run, study):
         graded.append(study.study_id)
         if len(graded) == 2:
             raise KeyboardInterrupt
-        return answer(run, study)
+        return prediction(run, study)
 
-    monkeypatch.setattr(inference, "answer_study", killed_at_the_second)
+    monkeypatch.setattr(study_loop, "predict_study", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        inference.answers(tables, run, out=out)
+        inference.predict_studies(tables, run, out=out)
     assert not out.exists()
     with partial.open("a") as file:
         file.write('9000000005_spinal_canal,"half a li')
-    again = inference.answers(tables, run, out=out)
-    assert graded == [*tables.studies("test"), tables.studies("test")[1]]  # the first was not graded again
+    again = inference.predict_studies(tables, run, out=out)
+    assert graded == [
+        *tables.studies("test"),
+        tables.studies("test")[1],
+    ]  # the first was not graded again
     pd.testing.assert_frame_equal(again, whole, check_dtype=False)
     pd.testing.assert_frame_equal(inference.read_predictions(out), again, check_dtype=False)
     assert not partial.exists()
 
 
-def test_what_another_temperature_or_a_question_before_has_left_is_not_taken_over(tables, run, tmp_path):
+def test_what_another_temperature_or_a_question_before_has_left_is_not_taken_over(
+    tables, run, tmp_path
+):
     out, partial = tmp_path / "predictions.csv", tmp_path / "predictions.partial.csv"
     first, second = tables.studies("test")
-    inference.answers(tables, run, out=out)
+    inference.predict_studies(tables, run, out=out)
     out.rename(partial)
     cool = replace(run, temperature=2.0)
-    assert inference._answered_before(partial, cool, tables, [first, second]) == set()
-    inference.answers(tables, run, out=out)
+    assert study_loop._predicted_before(partial, cool, tables, [first, second]) == set()
+    inference.predict_studies(tables, run, out=out)
     out.rename(partial)
-    assert inference.answers(tables, run, studies=[second], out=out).study_id.unique().tolist() == [second]
+    assert inference.predict_studies(
+        tables, run, studies=[second], out=out
+    ).study_id.unique().tolist() == [second]
 
 
-@pytest.mark.parametrize("left", [b"", b"not a table\n", b"study_id,note\n1,\xc3", b"study_id,run,data,note\n1,"])
+@pytest.mark.parametrize(
+    "left", [b"", b"not a table\n", b"study_id,note\n1,\xc3", b"study_id,run,data,note\n1,"]
+)
 def test_whatever_a_kill_has_left_in_the_file_it_begins_anew(tables, run, tmp_path, left):
     (tmp_path / "predictions.partial.csv").write_bytes(left)
-    assert len(inference.answers(tables, run, out=tmp_path / "predictions.csv")) == 50
+    assert len(inference.predict_studies(tables, run, out=tmp_path / "predictions.csv")) == 50
 
 
-def test_a_study_that_failed_is_tried_again_and_a_fault_of_all_is_raised(tables, run, tmp_path, monkeypatch):
+def test_a_study_that_failed_is_tried_again_and_a_fault_of_all_is_raised(
+    tables, run, tmp_path, monkeypatch
+):
     out, partial = tmp_path / "predictions.csv", tmp_path / "predictions.partial.csv"
-    answer, studies = inference.answer_study, tables.studies("test")
+    prediction, studies = inference.predict_study, tables.studies("test")
     broken = set(studies[:1])
 
     def fails(run, study):
         if study.study_id in broken:
             raise MemoryError("too little")
-        return answer(run, study)
+        return prediction(run, study)
 
-    monkeypatch.setattr(inference, "answer_study", fails)
-    table = inference.answers(tables, run, out=out)
-    assert table.note.str.startswith("prior used: the study could not be graded: MemoryError").sum() == 25
+    monkeypatch.setattr(study_loop, "predict_study", fails)
+    table = inference.predict_studies(tables, run, out=out)
+    assert table.note.str.startswith("the study could not be graded: MemoryError").sum() == 25
     out.rename(partial)
-    assert inference._answered_before(partial, run, tables, studies) == set(studies[1:])
+    assert study_loop._predicted_before(partial, run, tables, studies) == set(studies[1:])
     broken |= set(studies)
     with pytest.raises(MemoryError):
-        inference.answers(tables, run)
+        inference.predict_studies(tables, run)
 
 
 def test_what_another_run_has_answered_is_not_taken_over(tables, run, tmp_path):
     out = tmp_path / "predictions.csv"
-    inference.answers(tables, run, out=out)
+    inference.predict_studies(tables, run, out=out)
     out.rename(tmp_path / "predictions.partial.csv")
-    other = inference.answers(tables, replace(run, name="another 123"), out=out)
+    other = inference.predict_studies(tables, replace(run, name="another 123"), out=out)
     assert (other.run == "another 123 T=1").all()
     assert len(other) == 50
 
 
 def test_the_submission_follows_the_sample_whatever_its_order(tables, run):
-    answers = inference.answers(tables, run)
+    predictions = inference.predict_studies(tables, run)
     sample = tables.submission.sample(frac=1, random_state=0)
-    assert inference.as_submission(answers, sample).row_id.tolist() == sample.row_id.tolist()
+    assert metrics.as_submission(predictions, sample).row_id.tolist() == sample.row_id.tolist()
     with pytest.raises(metrics.SubmissionError):
-        inference.as_submission(answers.iloc[1:], sample)
+        metrics.as_submission(predictions.iloc[1:], sample)
 
 
 def test_an_error_on_several_lines_is_a_note_on_one(tables, run):
-    rows = inference.prior_answer(run, 7, "RuntimeError: first\n  second")
-    assert (rows.note == "prior used: the study could not be graded: RuntimeError: first second").all()
+    rows = inference.prior_prediction(run, 7, "RuntimeError: first\n  second")
+    assert (rows.note == "the study could not be graded: RuntimeError: first second").all()
     metrics.check_submission(rows, rsna.row_ids(7))
 
 
 def test_points_are_given_in_mm_with_series_and_instance(tables, run):
     study = tables.studies("test")[0]
-    answers = inference.answers(tables, run, studies=[study])
-    # this locator has hardly been trained: where it points beyond the axial slices, the answer is the prior's and says so
-    seen = answers[~answers.note.str.startswith("prior")]
+    predictions = inference.predict_studies(tables, run, studies=[study])
+    # this locator has hardly been trained: where its point is beyond the axial slices, the
+    # prediction is the prior's and says so
+    seen = predictions[predictions.source == "model"]
     assert (seen.condition == rsna.CANAL).sum() == 5
     assert seen[["x_mm", "y_mm", "z_mm"]].notna().all(axis=None)
     own = seen.merge(tables.series, on="series_id")
     assert len(own) == len(seen)
     assert (own.series_description == own.condition.map(rsna.SERIES_OF)).all()
-    assert answers.confidence.between(0, 1.0001).all()
+    assert predictions.confidence.between(0, 1.0001).all()
 
 
-def test_without_sagittal_t2_the_canal_is_sought_on_t1_and_the_rest_goes_on(tables, run):
+def test_without_sagittal_t2_the_canal_is_searched_on_t1_and_the_rest_resumes(tables, run):
     study = prepare.prepare_study(tables, tables.studies("test")[0])
-    blind = replace(study, series=tuple(s for s in study.series if s.description != rsna.SAGITTAL_T2))
-    answers = inference.answer_study(run, blind).set_index("condition")
-    assert answers.loc[rsna.CANAL, ["x_mm", "y_mm", "z_mm"]].notna().all(axis=None)
-    assert (answers.loc[rsna.CANAL, "confidence"] > 0).all()
-    assert answers[list(GRADE_COLUMNS)].sum(axis=1).to_numpy() == pytest.approx(np.ones(25))
+    blind = replace(
+        study, series=tuple(s for s in study.series if s.description != rsna.SAGITTAL_T2)
+    )
+    predictions = inference.predict_study(run, blind).set_index("condition")
+    assert predictions.loc[rsna.CANAL, ["x_mm", "y_mm", "z_mm"]].notna().all(axis=None)
+    assert (predictions.loc[rsna.CANAL, "confidence"] > 0).all()
+    assert predictions[list(GRADE_COLUMNS)].sum(axis=1).to_numpy() == pytest.approx(np.ones(25))
 
 
 def test_an_unfinished_run_says_which_notebook_finishes_it(tmp_path):
@@ -260,17 +310,20 @@ def test_an_unfinished_run_says_which_notebook_finishes_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "says"),
     [
         (lambda f: (f / "prior.csv").unlink(), r"no finished run here \(prior.csv is missing"),
         (lambda f: (f / "run.json").write_text('{"preset": '), "run.json is damaged"),
-        (lambda f: (f / "fold0/locator/model.safetensors").write_bytes(b"cut"), "fold0.locator.model.safetensors: these weights"),
+        (
+            lambda f: (f / "fold0/locator/model.safetensors").write_bytes(b"cut"),
+            "fold0.locator.model.safetensors: these weights",
+        ),
     ],
 )
-def test_a_damaged_run_says_which_part(run, tmp_path, harm, told):
+def test_a_damaged_run_says_which_part(run, tmp_path, harm, says):
     folder = shutil.copytree(run.folder, tmp_path / "run")
     harm(folder)
-    with pytest.raises(inference.RunError, match=told):
+    with pytest.raises(inference.RunError, match=says):
         inference.load_run(folder)
 
 
@@ -278,61 +331,94 @@ def test_the_shell_says_in_a_line_what_is_missing(phantom_root, tmp_path):
     command = [sys.executable, "-m", "utils.inference", str(phantom_root), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"{tmp_path}: no finished run here")
-    done = subprocess.run([*command, "--out", "predictions.csv"], capture_output=True, text=True, check=False)
+    assert done.stderr.startswith(f"error: {tmp_path}: no finished run here")
+    done = subprocess.run(
+        [*command, "--out", "predictions.csv"], capture_output=True, text=True, check=False
+    )
     assert "choose another name for --out" in done.stderr
 
 
-def test_both_folds_answer_and_the_temperature_cools(store, tables, tmp_path):
+def test_the_folds_are_averaged_and_a_high_temperature_flattens(prepared, tables, tmp_path):
     preset = replace(TINY, train_folds=(0, 1))
-    training.fit(store, tmp_path / "run", preset)
+    training.fit(prepared, tmp_path / "run", preset)
     both = inference.load_run(tmp_path / "run")
     study = prepare.prepare_study(tables, tables.studies("test")[0])
-    one, two = (inference.answer_study(replace(both, folds=(fold,)), study) for fold in both.folds)
-    mean, (one_seen, two_seen) = inference.answer_study(both, study), (~t.note.str.startswith("prior") for t in (one, two))
-    here = (one_seen & two_seen).to_numpy()
+    one, two = (inference.predict_study(replace(both, folds=(fold,)), study) for fold in both.folds)
+    mean = inference.predict_study(both, study)
+    here = ((one.source == prediction.MODEL) & (two.source == prediction.MODEL)).to_numpy()
+    assert here.any()
     assert np.abs(probabilities(one) - probabilities(two))[here].max() > 1e-3
-    assert probabilities(mean)[here] == pytest.approx(((probabilities(one) + probabilities(two)) / 2)[here])
-    surest = np.where(one.confidence >= two.confidence, one.x_mm, two.x_mm)
-    assert mean.x_mm.to_numpy() == pytest.approx(surest, nan_ok=True)
-    cool = probabilities(inference.answer_study(replace(both, folds=both.folds[:1], temperature=100.0), study))
+    assert probabilities(mean)[here] == pytest.approx(
+        ((probabilities(one) + probabilities(two)) / 2)[here]
+    )
+    most_confident = np.where(one.confidence >= two.confidence, one.x_mm, two.x_mm)
+    assert mean.x_mm.to_numpy() == pytest.approx(most_confident, nan_ok=True)
+    cool = probabilities(
+        inference.predict_study(replace(both, folds=both.folds[:1], temperature=100.0), study)
+    )
     assert np.abs(cool[here] - 1 / 3).max() < 0.02
 
 
 def test_a_series_named_for_a_plane_it_is_not_in_is_left_out(spoiled, run):
     _, tables = spoiled
     study = tables.studies("test")[0]
-    series = tables.series.replace({"series_description": {rsna.SAGITTAL_T1: rsna.AXIAL_T2, rsna.AXIAL_T2: rsna.SAGITTAL_T1}})
-    answers = inference.answers(replace(tables, series=series), run, studies=[study]).set_index("condition")
-    assert (answers.loc["Left Neural Foraminal Narrowing"].note == "prior used: Sagittal T1: its slices are axial").all()
-    assert (answers.loc["Left Subarticular Stenosis"].note == "prior used: Axial T2: its slices are sagittal").all()
+    series = tables.series.replace(
+        {"series_description": {rsna.SAGITTAL_T1: rsna.AXIAL_T2, rsna.AXIAL_T2: rsna.SAGITTAL_T1}}
+    )
+    predictions = inference.predict_studies(
+        replace(tables, series=series), run, studies=[study]
+    ).set_index("condition")
+    assert (
+        predictions.loc["Left Neural Foraminal Narrowing"].note
+        == "no Sagittal T1: its slices are axial"
+    ).all()
+    assert (
+        predictions.loc["Left Subarticular Stenosis"].note == "no Axial T2: its slices are sagittal"
+    ).all()
 
 
-def test_black_pictures_and_pictures_of_another_place_are_not_seen(tables, run):
+def test_black_images_and_images_of_another_region_are_not_seen(tables, run):
     study = prepare.prepare_study(tables, tables.studies("test")[0])
 
-    def recess_notes(change):
+    def recess_sources(change):
         parts = [
-            replace(p, series=Series(tuple(map(change, p.series.slices)))) if p.description == rsna.AXIAL_T2 else p
+            replace(p, series=Series(tuple(map(change, p.series.slices))))
+            if p.description == rsna.AXIAL_T2
+            else p
             for p in study.series
         ]
-        answers = inference.answer_study(run, replace(study, series=tuple(parts)))
-        return answers.set_index("condition").loc["Left Subarticular Stenosis"].note
+        predictions = inference.predict_study(run, replace(study, series=tuple(parts)))
+        return predictions.set_index("condition").loc["Left Subarticular Stenosis"].source
 
-    assert recess_notes(lambda s: replace(s, pixels=0 * s.pixels)).str.startswith("prior").all()
-    assert recess_notes(lambda s: replace(s, origin=s.origin + 300 * s.axes[0])).str.startswith("prior").all()
+    def moved(s):
+        return replace(s, origin=s.origin + 300 * s.axes[0])
+
+    assert (recess_sources(lambda s: s) == prediction.MODEL).any()
+    assert (recess_sources(lambda s: replace(s, pixels=0 * s.pixels)) == prediction.PRIOR).all()
+    assert (recess_sources(moved) == prediction.PRIOR).all()
 
 
 def test_missing_weights_are_named(run, tmp_path):
     folder = shutil.copytree(run.folder, tmp_path / "run")
     (folder / "fold0" / "grader" / "model.safetensors").unlink()
-    with pytest.raises(inference.RunError, match=r"grader.model\.safetensors: the weights are missing; train fold 0"):
+    with pytest.raises(
+        inference.RunError,
+        match=r"grader.model\.safetensors: the weights are missing; train fold0",
+    ):
         inference.load_run(folder)
 
 
 def test_grading_in_the_shell(phantom_root, run, tmp_path):
     out = tmp_path / "submission.csv"
-    command = [sys.executable, "-m", "utils.inference", str(phantom_root), str(run.folder), "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "utils.inference",
+        str(phantom_root),
+        str(run.folder),
+        "--out",
+        str(out),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "50 rows, 2 studies" in done.stdout
     assert len(pd.read_csv(out)) == 50
@@ -341,37 +427,46 @@ def test_grading_in_the_shell(phantom_root, run, tmp_path):
     assert "this run        total " in done.stdout
 
 
-def test_levels_outside_the_picture_get_the_prior_and_a_note(tables, run, monkeypatch):
+def test_levels_outside_the_image_get_the_prior_and_a_note(tables, run, monkeypatch):
     study = prepare.prepare_study(tables, tables.studies("test")[0])
-    located = inference.locate
+    located = prediction.locate
 
     def without_the_lowest_two(locator, study, preset):
-        points, sure = located(locator, study, preset)
+        points, confidence = located(locator, study, preset)
         gone = np.array([level in ("L4/L5", "L5/S1") for _, level in rsna.TARGETS])
-        points[gone], sure[gone] = np.nan, 0.0
-        return points, sure
+        points[gone], confidence[gone] = np.nan, 0.0
+        return points, confidence
 
-    monkeypatch.setattr(inference, "locate", without_the_lowest_two)
-    answers = inference.answer_study(run, study)
-    low = answers.level.isin(["L4/L5", "L5/S1"])
-    assert answers.note[low].str.startswith("prior used: this level was not found in the sagittal pictures").all()
-    assert not answers.note[~low].str.contains("not found in the sagittal").any()
+    monkeypatch.setattr(prediction, "locate", without_the_lowest_two)
+    predictions = inference.predict_study(run, study)
+    low = predictions.level.isin(["L4/L5", "L5/S1"])
+    assert (
+        predictions.note[low]
+        .str.startswith("this level was not found in the sagittal images")
+        .all()
+    )
+    assert (predictions.source[low] == "prior").all()
+    assert not predictions.note[~low].str.contains("not found in the sagittal").any()
     expected = run.prior.loc[[t for t in rsna.TARGETS if t[1] in ("L4/L5", "L5/S1")]].to_numpy()
-    assert answers.loc[low, list(GRADE_COLUMNS)].to_numpy(float) == pytest.approx(expected)
-    assert answers.series_id[low].isna().all()
+    assert predictions.loc[low, list(GRADE_COLUMNS)].to_numpy(float) == pytest.approx(expected)
+    assert predictions.series_id[low].isna().all()
 
 
-@pytest.mark.parametrize("share", [1.0, 0.7])
-def test_the_shift_to_another_population_is_a_share_of_bayes(tables, run, share, monkeypatch):
-    """Twice as many severe ones in the population: in full the odds of Severe against Normal double, whatever was seen."""
-    monkeypatch.setattr(inference, "SHARE", share)
+@pytest.mark.parametrize("strength", [1.0, 0.7])
+def test_the_prior_shift_correction_is_bayes_times_its_strength(tables, run, strength, monkeypatch):
+    """Twice as many severe ones in the population: in full the odds of Severe against Normal
+    double, whatever was seen."""
+    monkeypatch.setattr("utils.inference.run.PRIOR_SHIFT_STRENGTH", strength)
     study = prepare.prepare_study(tables, tables.studies("test")[0])
-    learned = run.prior * 0 + 1 / 3
-    prior = learned * np.array([1, 1, 2]) / (4 / 3)
-    before, after = (inference.answer_study(replace(run, prior=of, learned=learned), study) for of in (learned, prior))
-    seen = ~before.note.str.startswith("prior")
+    training_prior = run.prior * 0 + 1 / 3
+    prior = training_prior * np.array([1, 1, 2]) / (4 / 3)
+    before, after = (
+        inference.predict_study(replace(run, prior=of, training_prior=training_prior), study)
+        for of in (training_prior, prior)
+    )
+    seen = before.source == "model"
     odds = [probabilities(one)[seen, 2] / probabilities(one)[seen, 0] for one in (before, after)]
-    assert odds[1] / odds[0] == pytest.approx(np.full(seen.sum(), 2.0**share))
+    assert odds[1] / odds[0] == pytest.approx(np.full(seen.sum(), 2.0**strength))
 
 
 def test_weights_in_16_bits_are_read_as_they_are_used(run, tmp_path):
@@ -385,18 +480,20 @@ def test_weights_in_16_bits_are_read_as_they_are_used(run, tmp_path):
             assert torch.allclose(w, full, rtol=1e-3, atol=1e-6)
 
 
-def test_a_run_for_patients_needs_to_know_what_it_learnt_from(run, tmp_path):
+def test_a_run_for_patients_needs_to_know_what_it_trained_from(run, tmp_path):
     folder = shutil.copytree(run.folder, tmp_path / "run")
     content = json.loads((folder / "run.json").read_text())
     content["preset"]["population"] = "patients"
     (folder / "run.json").write_text(json.dumps(content))
-    with pytest.raises(inference.RunError, match=r"no finished run here \(learned\.csv is missing\)"):
+    with pytest.raises(
+        inference.RunError, match=r"no finished run here \(training_prior\.csv is missing\)"
+    ):
         inference.load_run(folder)
-    shutil.copyfile(folder / "prior.csv", folder / "learned.csv")
+    shutil.copyfile(folder / "prior.csv", folder / "training_prior.csv")
     patients = inference.load_run(folder)
     assert patients.signature.endswith("for patients")
-    assert patients.as_learned.learned is None
-    assert patients.as_learned.signature != patients.signature
-    pd.testing.assert_frame_equal(patients.as_learned.prior, patients.learned)
+    assert patients.without_prior_shift.training_prior is None
+    assert patients.without_prior_shift.signature != patients.signature
+    pd.testing.assert_frame_equal(patients.without_prior_shift.prior, patients.training_prior)
     (folder / "prior.csv").write_text((folder / "prior.csv").read_text().replace("0.", "0.0", 1))
-    assert inference.load_run(folder).name != patients.name, "another prior, other answers"
+    assert inference.load_run(folder).name != patients.name, "another prior, other predictions"

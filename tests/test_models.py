@@ -1,15 +1,41 @@
-"""The models' promises: a loss that is the metric, probabilities that sum to one, sides treated alike."""
+"""The models' promises: a loss that is the metric, probabilities that sum to one, sides treated
+alike."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import softmax
 
-from utils import inference, locate, losses, metrics, models, rsna, views
-from utils.presets import PRESETS, Preset, get_preset
-from utils.rsna import GRADE_COLUMNS, GRADES, TARGETS
+from utils import metrics, rsna
+from utils.crops import VIEWS
+from utils.inference import localisation
+from utils.inference.localisation import Candidate
+from utils.models import Grader, Locator
+from utils.models.backbone import backbone
+from utils.models.grader import within_study
+from utils.models.locator import joint_log_softmax
+from utils.models.vision import torchvision
+from utils.presets import PRESETS, Preset, PresetError, get_preset
+from utils.rsna import GRADE_COLUMNS, GRADES, LEVELS, TARGETS
+from utils.training import losses
 
 TINY = Preset("test", locator_px=64, locator_width=4, crop_px=32, slices=3, features=32)
+
+
+@pytest.fixture
+def grader() -> Grader:
+    torch.manual_seed(0)
+    return Grader(TINY).eval()
+
+
+def views(studies: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random crops of so many studies, and views that all exist."""
+    count = len(VIEWS)
+    return torch.rand(studies, count, 3, 32, 32), torch.ones(studies, count, dtype=torch.bool)
+
+
+# --- the losses -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -17,12 +43,17 @@ def test_the_graders_loss_is_the_competitions_score(seed):
     rng = np.random.default_rng(seed)
     grades = rng.choice([-1, 0, 1, 2], (7, 25), p=[0.1, 0.6, 0.2, 0.1])
     logits = torch.from_numpy(rng.normal(0, 2, (7, 25, 3)))
-    rows = [(s, *t, GRADES[g] if g >= 0 else None) for s, line in enumerate(grades) for t, g in zip(TARGETS, line)]
+    rows = []
+    for study, line in enumerate(grades):
+        names = [GRADES[grade] if grade >= 0 else None for grade in line]
+        rows += [(study, *target, name) for target, name in zip(TARGETS, names)]
     truth = pd.DataFrame(rows, columns=["study_id", "condition", "level", "grade"])
-    p = inference.softmax(logits.numpy()).reshape(-1, 3)
-    answer = pd.DataFrame(p, columns=GRADE_COLUMNS).assign(row_id=[rsna.row_id(*row[:3]) for row in rows])
-    score = metrics.rsna_score(truth, answer).total
-    assert losses.mean_of(losses.metric_terms(logits, torch.from_numpy(grades))).item() == pytest.approx(score, abs=1e-5)
+    p = softmax(logits.numpy(), axis=-1).reshape(-1, 3)
+    submission = pd.DataFrame(p, columns=GRADE_COLUMNS)
+    submission["row_id"] = [rsna.row_id(*row[:3]) for row in rows]
+    score = metrics.rsna_score(truth, submission).total
+    loss = losses.mean_of(losses.metric_terms(logits, torch.from_numpy(grades)))
+    assert loss.item() == pytest.approx(score, abs=1e-5)
 
 
 def test_the_loss_of_a_batch_without_labels_is_zero_and_has_a_gradient():
@@ -33,153 +64,200 @@ def test_the_loss_of_a_batch_without_labels_is_zero_and_has_a_gradient():
     assert torch.isfinite(logits.grad).all()
 
 
-def test_a_set_has_one_loss_however_it_is_dealt_out():
-    """Also to processes: each divides by the weights of all of them, and their gradients are summed."""
+def test_a_set_has_one_loss_however_it_is_split_into_batches():
+    """Also between processes: each divides by the weights of all of them, and their gradients are
+    summed."""
     grades = torch.from_numpy(np.random.default_rng(0).choice([-1, 0, 1, 2], (6, 25)))
     logits = torch.randn(6, 25, 3, requires_grad=True)
     whole = losses.metric_terms(logits, grades)
     losses.mean_of(whole).backward()
-    expected, logits.grad = logits.grad.clone(), None
+    expected = logits.grad.clone()
+    logits.grad = None
     weights = whole.detach().sum(0)[1]
-    parts = [losses.mean_of(losses.metric_terms(logits[k], grades[k]), weights) for k in (slice(0, 1), slice(1, 6))]
-    sum(parts).backward()
-    assert sum(parts).item() == pytest.approx(losses.mean_of(whole).item(), rel=1e-6)
+    parts = []
+    for part in (slice(0, 1), slice(1, 6)):
+        terms = losses.metric_terms(logits[part], grades[part])
+        parts.append(losses.mean_of(terms, weights))
+    total = sum(parts)
+    total.backward()
+    assert total.item() == pytest.approx(losses.mean_of(whole).item(), rel=1e-6)
     assert torch.allclose(logits.grad, expected, atol=1e-7)
-
-
-def test_a_study_is_judged_alike_in_a_batch_of_one_and_of_many():
-    torch.manual_seed(0)
-    grader, locator = models.Grader(TINY).train(), models.Locator(TINY).train()  # in training too: no averages over a batch
-    crops, exists = torch.rand(3, 30, 3, 32, 32), torch.ones(3, 30, dtype=torch.bool)
-    x = torch.rand(3, 2, 64, 64)
-    with torch.inference_mode():
-        assert torch.allclose(grader(crops, exists)[:1], grader(crops[:1], exists[:1]), atol=1e-5)
-        for many, one in zip(locator(x, x, x)[0], locator(x[:1], x[:1], x[:1])[0]):
-            assert torch.allclose(many[:1], one, atol=1e-5)
-
-
-def test_one_softmax_runs_over_all_cells_of_all_slices():
-    log_p, log_absent = models.joint_log_softmax(torch.randn(2, 5, 3, 4, 6), torch.tensor([0.0, 5.0, -5.0]))
-    assert log_p.exp().sum((1, 3, 4)) + log_absent.exp() == pytest.approx(np.ones((2, 3)), abs=1e-5)
-    assert (log_absent.diff(dim=1).sign() == torch.tensor([1, -1])).all(), "and over 'it is in none'"
 
 
 def test_the_heat_map_loss_is_least_where_the_heat_is():
     heat = torch.zeros(1, 2, 2, 4, 4)  # of the second point there is none
     heat[0, 1, 0, 2, 3] = 1.0
-    nothing, nowhere = torch.zeros(1, 2, dtype=torch.bool), torch.full((2,), -9.0)
-    right, wrong = (
-        losses._heat_terms(*models.joint_log_softmax(logits * 10, nowhere), heat, nothing)[0]
-        for logits in (heat, heat.roll(1, 3))
-    )
+    absent, impossible = torch.zeros(1, 2, dtype=torch.bool), torch.full((2,), -9.0)
+
+    def terms(logits: torch.Tensor) -> torch.Tensor:
+        log_p, log_absent = joint_log_softmax(logits * 10, impossible)
+        return losses._heat_terms(log_p, log_absent, heat, absent)[0]
+
+    right, wrong = terms(heat), terms(heat.roll(1, 3))
     assert right[0] < 0.01 < wrong[0]
     assert right[1] == wrong[1] == 1
 
 
-def test_a_level_outside_the_picture_costs_what_its_absence_was_doubted():
-    gone, heat = torch.tensor([[False, True]]), torch.zeros(1, 2, 2, 4, 4)
+def test_a_level_outside_the_image_costs_the_negative_log_of_its_probability_to_be_absent():
+    absent, heat = torch.tensor([[False, True]]), torch.zeros(1, 2, 2, 4, 4)
     log_absent = torch.log(torch.tensor([[0.9, 0.25]]))
-    terms = losses._heat_terms(torch.full_like(heat, -1.0), log_absent, heat, gone)
+    terms = losses._heat_terms(torch.full_like(heat, -1.0), log_absent, heat, absent)
     assert terms[0].tolist() == pytest.approx([np.log(4), 1])
+
+
+# --- the locator ----------------------------------------------------------------------------------
+
+
+def test_one_softmax_runs_over_all_cells_of_all_slices():
+    logits, absent = torch.randn(2, 5, 3, 4, 6), torch.tensor([0.0, 5.0, -5.0])
+    log_p, log_absent = joint_log_softmax(logits, absent)
+    total = log_p.exp().sum((1, 3, 4)) + log_absent.exp()
+    assert total == pytest.approx(np.ones((2, 3)), abs=1e-5)
+    order = log_absent.diff(dim=1).sign()
+    assert (order == torch.tensor([1, -1])).all(), "and over 'it is in none'"
 
 
 def test_levels_are_chosen_head_to_foot_at_plausible_distances():
     # five peaks 10 cells (30 mm) apart; at L3/L4 the highest peak is the one of L4/L5
-    peaks = [[(10 * k, 20, -1.0)] for k in range(5)]
-    peaks[2] = [(30, 20, -0.5), (20, 20, -1.5)]
-    chosen = locate.in_level_order(peaks, np.full(5, -20.0), cell_mm=3.0)
-    assert [row for row, _, _ in chosen] == [0, 10, 20, 30, 40]
+    peaks = [[Candidate(10 * k, 20, -1.0)] for k in range(len(LEVELS))]
+    peaks[2] = [Candidate(30, 20, -0.5), Candidate(20, 20, -1.5)]
+    chosen = localisation.in_level_order(peaks, np.full(5, -20.0), cell_mm=3.0)
+    assert [peak.row for peak in chosen] == [0, 10, 20, 30, 40]
 
 
-@pytest.mark.parametrize(("absent", "first", "end"), [((0, 0, 9, 9, 9), 2, 5), ((9, 9, 9, 9, 0), 0, 4), ((0, 9, 0, 9, 0), 1, 4)])
-def test_a_picture_may_begin_late_or_end_early_but_has_no_gap(absent, first, end):
-    peaks = [[(10 * k, 20, -3.0)] for k in range(5)]
-    chosen = locate.in_level_order(peaks, -np.array(absent, float), cell_mm=3.0)
-    assert [c and c[0] for c in chosen] == [10 * k if first <= k < end else None for k in range(5)]
+# How improbable it is that each level is absent; the first level found, and the one after the last.
+PARTLY_ABSENT = [((0, 0, 9, 9, 9), 2, 5), ((9, 9, 9, 9, 0), 0, 4), ((0, 9, 0, 9, 0), 1, 4)]
 
 
-def test_a_glance_aside_finds_the_point_where_it_is():
-    """A net that marks the brightest cell, and a picture whose brightest pixel is known."""
+@pytest.mark.parametrize(("absent", "first", "end"), PARTLY_ABSENT)
+def test_a_field_of_view_may_be_truncated_above_and_below_but_has_no_gap(absent, first, end):
+    peaks = [[Candidate(10 * k, 20, -3.0)] for k in range(len(LEVELS))]
+    chosen = localisation.in_level_order(peaks, -np.array(absent, float), cell_mm=3.0)
+    expected = [10 * k if first <= k < end else None for k in range(len(LEVELS))]
+    assert [peak and peak.row for peak in chosen] == expected
+
+
+class Brightest(torch.nn.Module):
+    """A locator that marks the brightest cell, and reports nothing where all is black."""
+
+    absent = torch.tensor([3.0])
+
+    def search(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        cells = torch.nn.functional.avg_pool2d(x, 2)[:, :, None]
+        return joint_log_softmax(40 * cells, self.absent)
+
+
+def test_test_time_augmentation_finds_the_point_where_it_is():
     x = torch.zeros(2, 64, 64)
     x[1, 20:22, 40:42] = 1.0
-
-    class Brightest(torch.nn.Module):
-        absent = torch.tensor([3.0])
-
-        def search(self, x):
-            return models.joint_log_softmax(40 * torch.nn.functional.avg_pool2d(x, 2)[:, :, None], self.absent)
-
-    p, absent = locate.heat(Brightest(), x)
+    p, absent = localisation.heat_map(Brightest(), x)
     assert p.shape == (2, 1, 32, 32)
     assert np.unravel_index(p.argmax().item(), p.shape) == (1, 0, 10, 20)
     assert absent.item() < 0.01
     assert p.sum().item() + absent.item() == pytest.approx(1, abs=0.1)
-    _, gone = locate.heat(Brightest(), x * 0)
-    assert gone.item() == pytest.approx(np.exp(3) / (np.exp(3) + 2 * 32**2), rel=1e-3)
+    _, absent = localisation.heat_map(Brightest(), torch.zeros_like(x))
+    assert absent.item() == pytest.approx(np.exp(3) / (np.exp(3) + 2 * 32**2), rel=1e-3)
 
 
-def test_unseen_views_change_nothing():
-    torch.manual_seed(0)
-    grader = models.Grader(TINY).eval()
-    crops, exists = torch.rand(2, 30, 3, 32, 32), torch.rand(2, 30) > 0.3
+# --- the grader -----------------------------------------------------------------------------------
+
+
+def test_views_that_do_not_exist_change_nothing(grader):
+    crops, _ = views(2)
+    exists = torch.rand(2, len(VIEWS)) > 0.3
+    others = torch.where(exists[..., None, None, None], crops, torch.rand_like(crops))
     with torch.inference_mode():
-        before = grader(crops, exists)
-        after = grader(torch.where(exists[..., None, None, None], crops, torch.rand_like(crops)), exists)
-        assert torch.equal(before, after)
+        assert torch.equal(grader(crops, exists), grader(others, exists))
         assert torch.isfinite(grader(crops, torch.zeros_like(exists))).all()
 
 
-def test_exchanging_left_and_right_views_exchanges_left_and_right_answers():
-    torch.manual_seed(0)
-    grader = models.Grader(TINY).eval()
-    other = [TARGETS.index((rsna.mirror(c), lv)) for c, lv in TARGETS]
-    view = [views.VIEWS.index((other[t], d)) for t, d in views.VIEWS]
-    crops, exists = torch.rand(1, 30, 3, 32, 32), torch.ones(1, 30, dtype=torch.bool)
+def test_exchanging_left_and_right_views_exchanges_left_and_right_predictions(grader):
+    other = [TARGETS.index(target.mirrored) for target in TARGETS]
+    partner = [VIEWS.index((other[target], kind)) for target, kind in VIEWS]
+    crops, exists = views(1)
     with torch.inference_mode():
-        here, there = grader(crops, exists), grader(crops[:, view], exists)
+        here, there = grader(crops, exists), grader(crops[:, partner], exists)
     assert torch.allclose(here, there[:, other], atol=1e-5)
 
 
-def test_both_models_run_in_16_bits_on_any_cpu():
-    torch.manual_seed(0)
-    grader, locator = models.Grader(TINY).eval(), models.Locator(TINY).eval()
-    crops, exists, x = torch.rand(2, 30, 3, 32, 32), torch.ones(2, 30, dtype=torch.bool), torch.rand(2, 2, 64, 64)
+def test_every_target_has_the_head_of_its_family(grader):
+    """Only the head of the foraminal family predicts anything but zero."""
+    for head in grader.heads:
+        torch.nn.init.zeros_(head[1].weight)
+        torch.nn.init.zeros_(head[1].bias)
+    grader.heads[1][1].bias.data[2] = 7.0
     with torch.inference_mode():
-        full = grader(crops, exists), *locator(x, x, x)[0]
-        with torch.autocast("cpu", torch.bfloat16):
-            half = grader(crops, exists), *locator(x, x, x)[0]
-    for a, b in zip(full, half):
-        assert (a - b.float()).abs().mean() < 0.05
+        severe = grader(*views(1))[0, :, 2].tolist()
+    assert severe == [7.0 if target.family == "foraminal" else 0.0 for target in TARGETS]
 
 
-def test_features_are_told_apart_by_what_they_differ_in():
-    """Worked by hand: two views of one slice and feature, 10.0 and 10.2, lie one spread either side of their mean; a second
-    study has its own mean, and a view that does not exist counts for nothing."""
-    seen = torch.tensor([[[10.0]], [[10.2]], [[-3.0]], [[-1.0]]])
+def test_features_are_standardised_within_a_study():
+    """Worked by hand: two views of one slice and feature, 10.0 and 10.2, are one standard deviation
+    on either side of their mean; a second study has its own mean, and a view that does not exist
+    counts for nothing."""
+    features = torch.tensor([[[10.0]], [[10.2]], [[-3.0]], [[-1.0]]])
     exists = torch.tensor([[True, True, False], [True, False, True]])
-    assert models.within_study(seen, exists).flatten().tolist() == pytest.approx([-1, 1, -1, 1], abs=1e-3)
-    assert torch.equal(models.within_study(seen[:1], torch.tensor([[True]])), torch.zeros(1, 1, 1))
+    standardised = within_study(features, exists).flatten().tolist()
+    assert standardised == pytest.approx([-1, 1, -1, 1], abs=1e-3)
+    alone = within_study(features[:1], torch.tensor([[True]]))
+    assert torch.equal(alone, torch.zeros(1, 1, 1))
 
 
 def test_torchvision_backbones_fit_in():
     preset = Preset("test", backbone="mobilenet_v3_small", crop_px=64, features=24)
-    assert models.backbone(preset)(torch.rand(3, 1, 64, 64)).shape == (3, 24)
-    for name in {p.backbone for p in PRESETS.values()} - {"small"}:
-        assert name in models.torchvision.models.list_models()
+    assert backbone(preset)(torch.rand(3, 1, 64, 64)).shape == (3, 24)
+    for name in {preset.backbone for preset in PRESETS.values()} - {"small"}:
+        assert name in torchvision.models.list_models()
 
 
-def test_weights_that_cannot_be_downloaded_are_said_to_be_missing(monkeypatch, capsys):
+def test_weights_that_cannot_be_downloaded_are_reported_and_replaced(monkeypatch, caplog):
+    real = torchvision.models.get_model
+
     def offline(name, weights):
         if weights:
             raise OSError("no network")
         return real(name, weights=None)
 
-    real = models.torchvision.models.get_model
-    monkeypatch.setattr(models.torchvision.models, "get_model", offline)
-    models.backbone(Preset("test", backbone="mobilenet_v3_small", pretrained=True))
-    assert "cannot be downloaded (no network); starting from random ones" in capsys.readouterr().out
+    monkeypatch.setattr(torchvision.models, "get_model", offline)
+    backbone(Preset("test", backbone="mobilenet_v3_small", pretrained=True))
+    assert "cannot be downloaded (no network); starting from random ones" in caplog.text
+
+
+# --- both -----------------------------------------------------------------------------------------
+
+
+def test_a_study_is_predicted_alike_in_a_batch_of_one_and_of_many():
+    torch.manual_seed(0)
+    grader = Grader(TINY).train()  # in training too: no averages over a batch
+    locator = Locator(TINY).train()
+    crops, exists = views(3)
+    x = torch.rand(3, 2, 64, 64)
+    with torch.inference_mode():
+        logits = grader(crops, exists)
+        assert torch.allclose(logits[:1], grader(crops[:1], exists[:1]), atol=1e-5)
+        three, single = locator(x, x, x), locator(x[:1], x[:1], x[:1])
+    for many, one in zip(three[0], single[0]):
+        assert torch.allclose(many[:1], one, atol=1e-5)
+
+
+def test_both_models_run_in_16_bits_on_any_cpu():
+    torch.manual_seed(0)
+    grader, locator = Grader(TINY).eval(), Locator(TINY).eval()
+    crops, exists = views(2)
+    x = torch.rand(2, 2, 64, 64)
+
+    def outputs() -> tuple[torch.Tensor, ...]:
+        return grader(crops, exists), *locator(x, x, x)[0]
+
+    with torch.inference_mode():
+        full = outputs()
+        with torch.autocast("cpu", torch.bfloat16):
+            half = outputs()
+    for a, b in zip(full, half):
+        assert (a - b.float()).abs().mean() < 0.05
 
 
 def test_an_unknown_preset_names_those_there_are():
-    with pytest.raises(KeyError, match="there are demo, smoke, cpu_long, zero_shot, t4, l4, a100"):
+    there = "there are demo, smoke, cpu_long, zero_shot, t4, l4, a100"
+    with pytest.raises(PresetError, match=there):
         get_preset("big")

@@ -1,18 +1,22 @@
-"""Figures say in words what they show, name parts only where they lie, and give grades one colour each."""
+"""Figures describe themselves in words, name parts only where they are, and give grades one colour
+each."""
 
 from dataclasses import replace
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 
-from utils import plots, rsna
-from utils.geometry import Slice
+from utils import rsna
+from utils.course import plots
+from utils.dicom import Series, Slice
 
 
 @pytest.fixture(autouse=True)
-def closed():
+def _close_figures():
     yield
     plt.close("all")
 
@@ -24,6 +28,13 @@ def slice_at(x_mm: float) -> Slice:
     return Slice(1, pixels, np.array([x_mm, 0.0, 0.0]), axes, np.ones(2))
 
 
+def words(ax) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+# --- style ----------------------------------------------------------------------------------------
+
+
 def test_a_figure_in_words():
     fig, (left, right) = plt.subplots(1, 2)
     fig.suptitle("How far\noff?")
@@ -33,16 +44,28 @@ def test_a_figure_in_words():
     assert plots.alt_text(plt.figure()) == "figure"
 
 
-def test_parts_are_named_in_the_slices_they_lie_in():
-    parts = {"sac": np.array([0.0, 50.0, -50.0]), "left foramen": np.array([15.0, 40.0, -50.0])}
-    fig = plots.anatomy({"middle": slice_at(0.0), "left": slice_at(15.0), "right": slice_at(-15.0)}, parts)
-    named = [[text.get_text() for text in ax.texts if text.get_text() in parts] for ax in fig.axes]
+def test_house_style_keeps_figures_white_on_dark_pages():
+    with mpl.rc_context({"figure.facecolor": "none", "savefig.facecolor": "none"}):
+        plots.house_style()
+        assert mpl.rcParams["figure.facecolor"] == "white"
+        assert mpl.rcParams["savefig.facecolor"] == "white"
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+def test_parts_are_named_in_the_slices_they_are_in():
+    sac, foramen = np.array([0.0, 50.0, -50.0]), np.array([15.0, 40.0, -50.0])
+    parts = {"sac": sac, "left foramen": foramen, "not annotated": np.full(3, np.nan)}
+    slices = {"middle": slice_at(0.0), "left": slice_at(15.0), "right": slice_at(-15.0)}
+    fig = plots.anatomy(slices, parts)
+    named = [[text for text in words(ax) if text in parts] for ax in fig.axes]
     assert named == [["sac"], ["left foramen"], []]
     (arrow,) = [text for text in fig.axes[0].texts if text.get_text() == "sac"]
     assert arrow.xy == (50.0, 50.0)  # at its pixel
 
 
-def test_crops_stand_under_their_grades_in_the_colours_of_grades_and_gaps_stay_empty():
+def test_crops_are_headed_by_grades_in_their_colours_and_missing_crops_stay_empty():
     stack = np.full((2, 3, 8, 8), np.nan)
     stack[0, 1] = 0.5
     fig = plots.crops(stack, ["canal", "foramen"], "Room", 50, columns=rsna.GRADES)
@@ -52,18 +75,106 @@ def test_crops_stand_under_their_grades_in_the_colours_of_grades_and_gaps_stay_e
     fig.canvas.draw()  # nothing of nan is drawn, and nothing is raised
 
 
-@pytest.mark.parametrize(("width_mm", "told", "px"), [(100, "25 mm", 25), (200, "50 mm", 25), (48, "12.5 mm", 26.04)])
-def test_a_ruler_is_as_long_as_it_says_and_stays_in_the_picture(width_mm, told, px):
+@pytest.mark.parametrize(
+    ("width_mm", "text", "px"), [(100, "25 mm", 25), (200, "50 mm", 25), (48, "12.5 mm", 26.04)]
+)
+def test_a_ruler_is_as_long_as_it_says_and_stays_in_the_image(width_mm, text, px):
     """Of 100 columns; a ruler ends before the letter in the middle of the lower edge."""
     one = replace(slice_at(0.0), spacing=np.full(2, width_mm / 100))
     ax = plots.draw_slice(plt.subplots()[1], one)
     (line,) = ax.lines
-    assert told in [text.get_text() for text in ax.texts]
+    assert text in words(ax)
     assert np.ptp(line.get_xdata()) == pytest.approx(px, abs=0.01)
     assert max(line.get_xdata()) < 50
 
 
-def test_house_style_keeps_figures_white_on_dark_pages():
-    with mpl.rc_context({"figure.facecolor": "none", "savefig.facecolor": "none"}):
-        plots.house_style()
-        assert mpl.rcParams["figure.facecolor"] == mpl.rcParams["savefig.facecolor"] == "white"
+def test_a_study_is_shown_on_the_slices_with_most_points():
+    """Two of three points are on the left slice; an absent series is said to be absent."""
+    series = Series((slice_at(-10.0), slice_at(0.0), slice_at(10.0)))
+    points = pd.DataFrame({"x_mm": [10.0, 10.0, -10.0], "y_mm": 50.0, "z_mm": -50.0})
+    points = points.assign(condition=rsna.CANAL, grade=rsna.GRADES)
+    fig = plots.study_planes({rsna.SAGITTAL_T2: series}, points)
+    t1, t2, axial = fig.axes
+    drawn = [line for line in t2.lines if line.get_marker() == "o"]
+    assert [line.get_markeredgecolor() for line in drawn] == list(rsna.GRADE_COLOURS[:2])
+    assert words(t1) == ["no Sagittal T1 in this study"]
+    assert words(axial) == ["no Axial T2 in this study"]
+
+
+# --- charts ---------------------------------------------------------------------------------------
+
+
+def grades(*rows) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["study_id", "condition", "level", "grade"])
+
+
+def test_prevalence_stacks_the_proportions_of_grades_normal_at_the_bottom():
+    """Of four canals at L4/L5 two are Normal/Mild, one is Moderate, one Severe; one at L2/L3 is
+    Severe; other levels and families have no label."""
+    of_canal = [rsna.GRADES[k] for k in (0, 0, 1, 2)]
+    rows = [(s, rsna.CANAL, "L4/L5", grade) for s, grade in enumerate(of_canal)]
+    rows += [(0, rsna.CANAL, "L1/L2", None), (0, rsna.CANAL, "L2/L3", "Severe")]
+    fig = plots.prevalence(grades(*rows))
+    canal = fig.axes[0]
+    assert [label.get_text() for label in canal.get_xticklabels()] == list(rsna.LEVELS)
+    drawn = [bar for bar in canal.patches if bar.get_height() > 0]
+    at_l4 = [bar for bar in drawn if round(bar.get_x() + bar.get_width() / 2) == 3]
+    assert len(drawn) == len(at_l4) + 1
+    found = {bar.get_facecolor(): (bar.get_y(), bar.get_height()) for bar in at_l4}
+    stacked = [(0, 0.5), (0.5, 0.25), (0.75, 0.25)]
+    for colour, (bottom, height) in zip(rsna.GRADE_COLOURS, stacked):
+        assert found[to_rgba(colour)] == pytest.approx((bottom, height))
+
+
+def test_a_grade_grid_shows_letter_and_colour_of_every_grade_and_a_dash_where_there_is_none():
+    left_recess = rsna.CONDITIONS[3]
+    rows = [(1, rsna.CANAL, "L1/L2", "Severe"), (1, left_recess, "L1/L2", "Moderate")]
+    (ax,) = plots.grade_grid(grades(*rows, (1, rsna.CANAL, "L5/S1", None))).axes
+    assert words(ax)[:5] == ["S", "–", "–", "M", "–"]
+    assert words(ax)[5:] == ["–"] * 20
+    ax.figure.canvas.draw()
+    cells = ax.collections[0].get_facecolors()
+    assert tuple(cells[0]) == to_rgba(rsna.GRADE_COLOURS[2])
+    assert tuple(cells[3]) == to_rgba(rsna.GRADE_COLOURS[1])
+    assert len({*map(tuple, cells)}) == 3, "one grey for all cells without a grade"
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(rsna.LEVELS)
+
+
+def test_points_that_were_not_found_keep_the_curve_of_errors_below_100_percent():
+    points = pd.DataFrame({"condition": rsna.CANAL, "error_mm": [1.0, 2.0, 3.0, np.inf]})
+    (ax,) = plots.locator_errors(points).axes
+    (curve,) = ax.lines
+    within = [y for x, y in zip(*curve.get_data()) if x <= 45]
+    assert max(within) == pytest.approx(75)
+    assert ax.get_legend().get_texts()[0].get_text() == "spinal: median 2.5 mm"
+
+
+def test_a_median_that_was_not_found_is_said():
+    points = pd.DataFrame({"condition": rsna.CANAL, "error_mm": [1.0, np.nan, np.inf]})
+    (ax,) = plots.locator_errors(points).axes
+    assert ax.get_legend().get_texts()[0].get_text() == "spinal: median not found"
+
+
+def test_point_rows_shows_canal_points_head_to_foot_with_rows_downwards():
+    rows = [(rsna.CANAL, level, 100, 50 * k) for k, level in enumerate(rsna.LEVELS)]
+    rows.append((rsna.CONDITIONS[1], "L1/L2", 5, 5))
+    points = pd.DataFrame(rows, columns=["condition", "level", "x", "y"])
+    (ax,) = plots.point_rows(points).axes
+    (dots,) = ax.collections
+    np.testing.assert_array_equal(dots.get_offsets(), points[["x", "y"]][:5])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(rsna.LEVELS)
+    assert ax.yaxis_inverted()
+
+
+def test_finding_bars_counts_each_study_once_per_kind():
+    rows = [(1, "swapped"), (1, "swapped"), (2, "swapped"), (2, "missing")]
+    (ax,) = plots.finding_bars(pd.DataFrame(rows, columns=["study_id", "kind"])).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["swapped", "missing"]
+    assert words(ax) == ["2", "1"]
+
+
+def test_intensities_are_shown_as_scanned_and_as_prepared():
+    series = Series((slice_at(0.0),))
+    left, right = plots.intensity_histograms({"T1": series}, {"T1": series}).axes
+    assert (left.get_title(), right.get_title()) == ("as scanned", "prepared")
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["T1"]

@@ -1,4 +1,5 @@
-"""The store: same place in mm, known direction, nothing half-written, whole patients per fold."""
+"""The prepared data set: same position in mm, known direction, nothing half-written, whole patients
+per fold."""
 
 import hashlib
 import os
@@ -20,9 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import prepare, rsna
-from utils.dicom import read_series
-from utils.geometry import Slice
+from utils.dicom import Slice, read_series
 from utils.prepare import canonical, load_study, make_folds, prepare_study, resample
+
+LEFT, RIGHT = "Left Subarticular Stenosis", "Right Subarticular Stenosis"
 
 
 def make_slice(pixels):
@@ -30,226 +32,57 @@ def make_slice(pixels):
 
 
 def hashes(folder):
-    """Of the files of the store itself: training keeps its windows in a folder below."""
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir()) if p.is_file()}
+    """Of the files of the prepared data set itself: training keeps its crops in a folder below."""
+    files = [p for p in sorted(folder.iterdir()) if p.is_file()]
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def series_ids(tables, study):
+    """Series id by description."""
+    return tables.series_of(study).set_index("series_description").series_id
+
+
+# --- one slice, one series ------------------------------------------------------------------------
+
+
+def stored_otherwise(one, flip_x, flip_y, transpose):
+    """The same slice as another scanner might have stored it."""
+    for k, flip in enumerate((flip_x, flip_y)):
+        if flip:
+            last = one.pixels.shape[1 - k] - 1
+            origin = one.origin + one.axes[k] * one.spacing[k] * last
+            axes = one.axes * np.where(np.arange(2) == k, -1.0, 1.0)[:, None]
+            one = replace(one, pixels=np.flip(one.pixels, 1 - k), origin=origin, axes=axes)
+    if not transpose:
+        return one
+    return replace(one, pixels=one.pixels.T, axes=one.axes[::-1], spacing=one.spacing[::-1])
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.booleans(), st.booleans(), st.booleans(), st.integers(0, 29), st.integers(0, 19))
-def test_bringing_to_the_standard_direction_keeps_every_pixels_mm(flip_x, flip_y, transpose, x, y):
+def test_the_standard_direction_keeps_every_pixels_mm(flip_x, flip_y, transpose, x, y):
     pixels = np.arange(600).reshape(20, 30)
     tilt = np.radians(20)
     axes = np.array([[1, 0, 0], [0, np.cos(tilt), np.sin(tilt)]])
     right = Slice(1, pixels, np.array([-10.0, 5, 7]), axes, np.array([0.5, 0.8]))
-    wrong = right
-    for k, flip in enumerate((flip_x, flip_y)):
-        if flip:
-            end = wrong.origin + wrong.axes[k] * wrong.spacing[k] * (wrong.pixels.shape[1 - k] - 1)
-            signs = np.where(np.arange(2) == k, -1.0, 1.0)[:, None]
-            wrong = replace(wrong, pixels=np.flip(wrong.pixels, 1 - k), origin=end, axes=wrong.axes * signs)
-    if transpose:
-        wrong = replace(wrong, pixels=wrong.pixels.T, axes=wrong.axes[::-1], spacing=wrong.spacing[::-1])
-    back = canonical(wrong, "axial")
+    back = canonical(stored_otherwise(right, flip_x, flip_y, transpose), "axial")
     assert np.array_equal(back.pixels, pixels)
     assert back.to_patient((x, y)) == pytest.approx(right.to_patient((x, y)))
 
 
 def test_resampling_keeps_the_outer_edges_in_mm():
-    one = Slice(1, np.random.default_rng(0).random((101, 80)), np.array([1.0, 2, 3]), np.eye(3)[:2], np.array([0.3, 0.4]))
+    pixels = np.random.default_rng(0).random((101, 80))
+    one = Slice(1, pixels, np.array([1.0, 2, 3]), np.eye(3)[:2], np.array([0.3, 0.4]))
     small = resample(one, 0.75)
     height, width = small.pixels.shape
     assert (width, height) == (32, 54)
     assert small.to_patient((-0.5, -0.5)) == pytest.approx(one.to_patient((-0.5, -0.5)))
-    assert small.to_patient((width - 0.5, height - 0.5)) == pytest.approx(one.to_patient((79.5, 100.5)))
-    assert resample(small, 0.5) is small  # never made finer than it was scanned
+    corner = small.to_patient((width - 0.5, height - 0.5))
+    assert corner == pytest.approx(one.to_patient((79.5, 100.5)))
+    assert resample(small, 0.5) is small, "never made finer than it was scanned"
 
 
-def test_the_store_gives_back_what_preparation_made(tables, store, whole_study):
-    study = whole_study
-    fresh, stored = prepare_study(tables, study), load_study(store, study)
-    for a, b in zip(fresh.series, stored.series):
-        assert (a.series_id, a.description, a.series.instances) == (b.series_id, b.description, b.series.instances)
-        assert all(np.array_equal(x, y) for x, y in zip(a.series.pixels, b.series.pixels))
-        assert all(np.array_equal(x.origin, y.origin) for x, y in zip(a.series.slices, b.series.slices))
-    pd.testing.assert_frame_equal(fresh.points, stored.points)
-    assert isinstance(stored.series[0].series.pixels[0].base, np.memmap)
-
-
-def test_directions_after_preparation(tables, store, whole_study):
-    study = load_study(store, whole_study)
-    for part in study.series:
-        want = prepare.DIRECTIONS["axial" if part.description == rsna.AXIAL_T2 else "sagittal"]
-        for one in part.series.slices:
-            assert min(one.axes[k] @ np.array(want[k]) for k in range(2)) > 0.8
-
-
-def test_points_that_must_not_be_used_are_named(tables, whole_study):
-    study = whole_study
-    points = tables.points[tables.points.study_id == study].copy()
-    series = {s: read_series(tables.folder(study, s)) for s in points.series_id.unique()}
-    points.iloc[0, points.columns.get_loc("x")] = 3.0
-    points.iloc[0, points.columns.get_loc("y")] = 4.0
-    points.iloc[1, points.columns.get_loc("x")] = 5000.0
-    points.iloc[2, points.columns.get_loc("instance_number")] = 999
-    kept, bad = prepare.points_in_mm(points, series)
-    assert len(kept) == len(points) - 3
-    assert [why for *_, why in bad] == [
-        "placeholder in the image's corner",
-        "lies outside its image",
-        f"instance 999 is not in series {points.series_id.iloc[2]}",
-    ]
-
-
-def test_the_register_of_known_faults_is_applied_by_id(tables, whole_study):
-    study = whole_study
-    swapped = 3742728457  # sides confused on Sagittal T1
-    points = tables.points[tables.points.study_id == study].assign(study_id=swapped)
-    series = {s: read_series(tables.folder(study, s)) for s in points.series_id.unique()}
-    kept, bad = prepare.points_in_mm(points, series)
-    assert not kept.condition.str.contains("Foraminal").any()
-    assert {why for *_, why in bad} == {"known fault: sides confused on Sagittal T1"}
-    cervical = tables.series_of(study).assign(series_id=3892989905)
-    tables = replace(tables, series=cervical)
-    assert "known fault: cervical scan" in {why for _, why in prepare_study(tables, study).left_out}
-
-
-def test_a_missing_series_is_named_and_the_rest_goes_on(tables, whole_study):
-    study = whole_study
-    without = replace(tables, series=tables.series[tables.series.series_description != rsna.AXIAL_T2])
-    prepared = prepare_study(without, study)
-    assert ("Axial T2", "no such series in this study") in prepared.left_out
-    assert len(prepared.series) == 2
-    assert (prepared.points.condition.str.contains("Subarticular")).sum() == 0
-
-
-def test_preparing_again_changes_nothing(phantom_root, store):
-    before = hashes(store)
-    prepare.prepare(phantom_root, store, folds=2)
-    assert hashes(store) == before
-
-
-def test_a_study_whose_download_has_gone_on_is_prepared_anew(phantom_root, whole_study, tmp_path):
-    """First a series is missing, then it is there; windows cut from the study as it was go, those of others stay."""
-    root, out = shutil.copytree(phantom_root, tmp_path / "data"), tmp_path / "store"
-    tables = rsna.load_tables(root)
-    ids = tables.series_of(whole_study).set_index("series_description").series_id
-    late = tables.folder(whole_study, ids[rsna.SAGITTAL_T1])
-    late.rename(tmp_path / "late")
-    prepare.prepare(root, out, folds=2)
-    assert len(prepare.load_study(out, whole_study).series) == 2
-    windows = out / "windows" / "locator"
-    windows.mkdir(parents=True)
-    for study in tables.studies("train"):
-        (windows / f"{study}.safetensors").touch()
-    before = hashes(out)
-    (tmp_path / "late").rename(late)
-    prepare.prepare(root, out, folds=2)
-    assert len(prepare.load_study(out, whole_study).series) == 3
-    assert {study for study in tables.studies("train") if not (windows / f"{study}.safetensors").exists()} == {whole_study}
-    after = hashes(out)
-    changed = {name for name in before if before[name] != after.get(name)}
-    assert {name.split(".")[0] for name in changed if name[0] == "9"} == {str(whole_study)}
-    assert "no such folder" not in (out / "left_out.csv").read_text()
-
-
-def test_a_fault_that_has_become_known_is_heeded(phantom_root, whole_study, tmp_path, monkeypatch):
-    prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
-    series = rsna.load_tables(phantom_root).series_of(whole_study).series_id.iloc[0]
-    known = pd.DataFrame(
-        [["wrong body part", whole_study, series, "", "drop series", "seen"]], columns=rsna.known_faults().columns
-    )
-    for module in (rsna, prepare):
-        monkeypatch.setattr(module, "known_faults", lambda: known)
-    prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
-    assert int(series) not in [part.series_id for part in prepare.load_study(tmp_path, whole_study).series]
-
-
-def test_other_settings_never_mix_with_an_old_store(phantom_root, store, tmp_path, monkeypatch):
-    copy = shutil.copytree(store, tmp_path / "store")
-    monkeypatch.setattr(prepare, "SPACING_MM", 0.5)
-    with pytest.raises(prepare.StoreError, match="delete it or choose another folder"):
-        prepare.prepare(phantom_root, copy)
-
-
-def test_a_study_that_is_not_in_the_store_says_how_to_get_it(store):
-    with pytest.raises(prepare.StoreError, match="run 02_preprocess"):
-        load_study(store, 1)
-
-
-def test_a_folder_without_images_says_what_to_do(tmp_path):
-    (tmp_path / "train_series_descriptions.csv").write_text("study_id,series_id,series_description\n1,2,Axial T2\n")
-    with pytest.raises(prepare.StoreError, match="set SOURCE = 'phantom'"):
-        prepare.prepare(tmp_path, tmp_path / "out")
-
-
-def start_in_a_child(root, out) -> int:
-    """Prepare in a forked process (no interpreter to start, so that kills fall everywhere); returns its id."""
-    child = os.fork()
-    if child == 0:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-            prepare.prepare(root, out, jobs=1, folds=2)
-        os._exit(0)
-    return child
-
-
-def test_killed_at_twenty_random_moments_equals_never_killed(phantom_root, store, tmp_path):
-    start = time.perf_counter()
-    os.waitpid(start_in_a_child(phantom_root, tmp_path / "whole"), 0)
-    whole = time.perf_counter() - start
-    assert hashes(tmp_path / "whole") == hashes(store)
-    rng, out, kills = np.random.default_rng(0), tmp_path / "killed", 0
-    while kills < 20:
-        child = start_in_a_child(phantom_root, out)
-        time.sleep(rng.uniform(0, whole))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        kills += os.WIFSIGNALED(status)
-        for path in out.glob("9*.json"):  # whatever is taken for good is good
-            assert path.read_bytes() == (store / path.name).read_bytes()
-            assert path.with_suffix(".npy").read_bytes() == (store / path.name).with_suffix(".npy").read_bytes()
-        if (out / "folds.csv").exists() and kills < 20:  # finished: begin again from nothing
-            shutil.rmtree(out)
-    prepare.prepare(phantom_root, out, folds=2)
-    assert hashes(out) == hashes(store)
-
-
-def test_from_the_shell_with_workers_it_is_the_same_store(phantom_root, store, tmp_path):
-    command = [sys.executable, "-m", "utils.prepare", str(phantom_root), str(tmp_path / "out"), "--jobs", "2"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    mine, theirs = hashes(tmp_path / "out"), hashes(store)
-    assert {name for name in theirs if mine[name] != theirs[name]} == {"folds.csv"}  # the fixture asks for two folds
-
-
-def test_on_a_dask_cluster_it_is_the_same_store(phantom_root, store, tmp_path):
-    two_workers = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
-    with two_workers as cluster, Client(cluster), joblib.parallel_config("dask"):
-        prepare.prepare(phantom_root, tmp_path / "out", folds=2)
-    assert hashes(tmp_path / "out") == hashes(store)
-
-
-def test_a_full_disk_or_a_read_only_folder_is_a_clear_error_and_nothing_half_written_counts(phantom_root, tmp_path):
-    script = """
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # no file may grow further, as on a full disk
-from utils import prepare
-try:
-    prepare.prepare(sys.argv[1], sys.argv[2], jobs=1)
-except prepare.StoreError as error:
-    print(error)
-"""
-    command = [sys.executable, "-c", script, str(phantom_root), str(tmp_path / "full")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert re.search(r"cannot be written \(.+\); free some space or choose another folder", done.stdout), done.stderr
-    assert not list((tmp_path / "full").glob("9*"))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(prepare.StoreError, match="cannot be written"):
-        prepare.prepare(phantom_root, tmp_path / "file" / "store")
-
-
-def test_air_round_the_body_is_cut_off_and_places_stay():
+def test_air_round_the_body_is_trimmed_and_positions_stay():
     body = np.zeros((40, 60), np.uint8)
     body[5:35, 12:50] = 90
     slices = [make_slice(body), make_slice(np.roll(body, 2, axis=0))]
@@ -257,52 +90,104 @@ def test_air_round_the_body_is_cut_off_and_places_stay():
     assert [s.pixels.shape for s in cut] == [(32, 38), (32, 38)]
     assert np.array_equal(cut[0].to_patient((0, 0)), slices[0].to_patient((12, 5)))
     assert prepare.trim([make_slice(np.zeros_like(body))])[0].pixels.shape == body.shape
-    assert prepare.trim([slices[0], make_slice(body[:, :30])])[0] is slices[0]  # sizes differ: left alone
+    sizes_differ = [slices[0], make_slice(body[:, :30])]
+    assert prepare.trim(sizes_differ)[0] is slices[0]
 
 
-def doubts(rows):
-    columns = ["condition", "level", "series_id", "instance_number", "x_mm", "y_mm", "z_mm"]
-    points = pd.DataFrame([(c, lv, 1, 1, x, 0, z) for c, lv, x, z in rows], columns=columns)
-    return [(row.condition, row.level, kind) for row, kind, _ in prepare.doubtful(points)]
-
-
-def test_points_that_contradict_the_patient_are_doubted():
-    left, right = "Left Subarticular Stenosis", "Right Subarticular Stenosis"
-    sound = [(left, "L1/L2", 9, 60), (right, "L1/L2", -9, 60), (left, "L2/L3", 9, 30)]
-    assert doubts(sound) == []
-    crossed = [(left, "L1/L2", -9, 60), (right, "L1/L2", 9, 60)]
-    assert doubts(crossed) == [(left, "L1/L2", "sides exchanged"), (right, "L1/L2", "sides exchanged")]
-    rising = [(rsna.CANAL, "L3/L4", 0, 10), (rsna.CANAL, "L4/L5", 0, 40), (rsna.CANAL, "L5/S1", 0, -20)]
-    assert doubts(rising) == [(rsna.CANAL, lv, "levels out of order") for lv in ("L3/L4", "L4/L5")]
-
-
-def test_folds_hold_whole_patients_and_about_as_much_disease():
-    rng = np.random.default_rng(1)
-    rows = [(s, c, lv, rsna.GRADES[rng.choice(3, p=(0.7, 0.2, 0.1))]) for s in range(103) for c, lv in rsna.TARGETS]
-    labels = pd.DataFrame(rows, columns=["study_id", "condition", "level", "grade"])
-    folds = make_folds(labels, 4, seed=0)
-    assert sorted(folds.study_id) == list(range(103))
-    assert folds.fold.value_counts().min() >= 25
-    severe = labels.merge(folds).query("grade == 'Severe'").groupby("fold").size()
-    assert severe.max() < 1.25 * severe.min()
-    pd.testing.assert_frame_equal(folds, make_folds(labels, 4, seed=0))
-    few = make_folds(labels[labels.study_id.isin(labels.study_id.unique()[:3])], 8)
-    assert sorted(few.fold) == [0, 1, 2], "no fold is empty"
+def test_directions_after_preparation(prepared, whole_study):
+    for part in load_study(prepared, whole_study).series:
+        plane = "axial" if part.description == rsna.AXIAL_T2 else "sagittal"
+        standard = np.array(prepare.DIRECTIONS[plane])
+        for one in part.series.slices:
+            assert (one.axes * standard).sum(1).min() > 0.8
 
 
 def test_series_that_cross_stay_apart_and_others_are_joined(tables, whole_study):
-    axial = next(p.series for p in prepare_study(tables, whole_study).series if p.description == rsna.AXIAL_T2)
+    parts = prepare_study(tables, whole_study).series
+    axial = next(part.series for part in parts if part.description == rsna.AXIAL_T2)
     halves = [replace(axial, slices=some) for some in (axial.slices[:7], axial.slices[7:])]
     assert [one.instances for one in prepare.joined(halves)] == [axial.instances]
     combed = [replace(axial, slices=some) for some in (axial.slices[::2], axial.slices[1::2])]
-    assert [one.instances for one in prepare.joined(combed)] == [one.instances for one in combed]
+    joined = prepare.joined(combed)
+    assert [one.instances for one in joined] == [one.instances for one in combed]
 
 
-def test_a_series_that_is_missing_or_broken_is_passed_over_and_named(phantom_root, whole_study, tmp_path):
+# --- points that must not be used -----------------------------------------------------------------
+
+
+def points_and_series(tables, study):
+    points = tables.points[tables.points.study_id == study].copy()
+    series = {s: read_series(tables.folder(study, s)) for s in points.series_id.unique()}
+    return points, series
+
+
+def test_points_that_must_not_be_used_are_named(tables, whole_study):
+    points, series = points_and_series(tables, whole_study)
+    first, second, third = points.index[:3]
+    points.loc[first, ["x", "y"]] = 3.0, 4.0
+    points.loc[second, "x"] = 5000.0
+    points.loc[third, "instance_number"] = 999
+    kept, unusable = prepare.points_in_mm(points, series)
+    assert len(kept) == len(points) - 3
+    assert [point.why for point in unusable] == [
+        "placeholder in the image's corner",
+        "lies outside its image",
+        f"instance 999 is not in series {points.series_id[third]}",
+    ]
+
+
+def test_the_register_of_known_faults_is_applied_by_id(tables, whole_study):
+    points, series = points_and_series(tables, whole_study)
+    confused = 3742728457  # sides confused on Sagittal T1
+    kept, unusable = prepare.points_in_mm(points.assign(study_id=confused), series)
+    assert not kept.condition.str.contains("Foraminal").any()
+    assert {point.why for point in unusable} == {"known fault: sides confused on Sagittal T1"}
+    cervical = tables.series_of(whole_study).assign(series_id=3892989905)
+    study = prepare_study(replace(tables, series=cervical), whole_study)
+    assert "known fault: cervical scan" in {why for _, why in study.left_out}
+
+
+def contradictory(rows):
+    """(condition, level, kind) of what is found among points (condition, level, x, z)."""
+    columns = ["condition", "level", "series_id", "instance_number", "x_mm", "y_mm", "z_mm"]
+    points = [(condition, level, 1, 1, x, 0, z) for condition, level, x, z in rows]
+    found = prepare.contradictory_points(pd.DataFrame(points, columns=columns))
+    return [(point.row.condition, point.row.level, point.kind) for point in found]
+
+
+def test_points_that_contradict_each_other_in_the_patient_are_found():
+    sound = [(LEFT, "L1/L2", 9, 60), (RIGHT, "L1/L2", -9, 60), (LEFT, "L2/L3", 9, 30)]
+    assert contradictory(sound) == []
+    crossed = [(LEFT, "L1/L2", -9, 60), (RIGHT, "L1/L2", 9, 60)]
+    assert contradictory(crossed) == [
+        (LEFT, "L1/L2", "sides exchanged"),
+        (RIGHT, "L1/L2", "sides exchanged"),
+    ]
+    canal = [("L3/L4", 0, 10), ("L4/L5", 0, 40), ("L5/S1", 0, -20)]
+    assert contradictory([(rsna.CANAL, *point) for point in canal]) == [
+        (rsna.CANAL, "L3/L4", "levels out of order"),
+        (rsna.CANAL, "L4/L5", "levels out of order"),
+    ]
+
+
+# --- one study: what is missing is named, and the rest is used ------------------------------------
+
+
+def test_a_missing_series_is_named_and_the_rest_is_used(tables, whole_study):
+    others = tables.series[tables.series.series_description != rsna.AXIAL_T2]
+    study = prepare_study(replace(tables, series=others), whole_study)
+    assert ("Axial T2", "no such series in this study") in study.left_out
+    assert len(study.series) == 2
+    assert study.points.condition.str.contains("Subarticular").sum() == 0
+
+
+def test_a_series_that_is_missing_or_broken_is_skipped_and_named(
+    phantom_root, whole_study, tmp_path
+):
     """Half a download: one series has no folder, one has an empty file in place of every slice."""
     root = shutil.copytree(phantom_root, tmp_path / "data")
     tables = rsna.load_tables(root)
-    ids = tables.series_of(whole_study).set_index("series_description").series_id
+    ids = series_ids(tables, whole_study)
     shutil.rmtree(tables.folder(whole_study, ids[rsna.SAGITTAL_T1]))
     for path in tables.folder(whole_study, ids[rsna.AXIAL_T2]).iterdir():
         path.write_bytes(b"")
@@ -312,3 +197,217 @@ def test_a_series_that_is_missing_or_broken_is_passed_over_and_named(phantom_roo
     named = " ".join(what for what, _ in study.left_out)
     assert str(ids[rsna.SAGITTAL_T1]) in named
     assert str(ids[rsna.AXIAL_T2]) in named
+
+
+# --- on disk --------------------------------------------------------------------------------------
+
+
+def test_loading_gives_back_what_preparation_made(tables, prepared, whole_study):
+    fresh, loaded = prepare_study(tables, whole_study), load_study(prepared, whole_study)
+    assert len(fresh.series) == len(loaded.series)
+    for a, b in zip(fresh.series, loaded.series):
+        assert (a.series_id, a.description) == (b.series_id, b.description)
+        assert len(a.series) == len(b.series)
+        for x, y in zip(a.series.slices, b.series.slices):
+            assert x.instance == y.instance
+            assert x.series_id == y.series_id == a.series_id
+            assert np.array_equal(x.pixels, y.pixels)
+            assert np.array_equal(x.origin, y.origin)
+            assert np.array_equal(x.axes, y.axes)
+            assert np.array_equal(x.spacing, y.spacing)
+    pd.testing.assert_frame_equal(fresh.points, loaded.points)
+    assert fresh.left_out == loaded.left_out
+    assert isinstance(loaded.series[0].series.pixels[0].base, np.memmap)
+
+
+def test_preparing_again_changes_nothing(phantom_root, prepared):
+    before = hashes(prepared)
+    prepare.prepare(phantom_root, prepared, folds=2)
+    assert hashes(prepared) == before
+
+
+def test_a_study_whose_download_has_continued_is_prepared_again(
+    phantom_root, whole_study, tmp_path
+):
+    """First a series is missing, then it is there. Crops cut from the study as it was are deleted,
+    those of other studies stay."""
+    root, out = shutil.copytree(phantom_root, tmp_path / "data"), tmp_path / "prepared"
+    tables = rsna.load_tables(root)
+    late = tables.folder(whole_study, series_ids(tables, whole_study)[rsna.SAGITTAL_T1])
+    late.rename(tmp_path / "late")
+    prepare.prepare(root, out, folds=2)
+    assert len(load_study(out, whole_study).series) == 2
+    crops = {
+        study: out / "crops" / "locator" / f"{study}.safetensors" for study in tables.studies()
+    }
+    crops[whole_study].parent.mkdir(parents=True)
+    for path in crops.values():
+        path.touch()
+    before = hashes(out)
+    (tmp_path / "late").rename(late)
+    prepare.prepare(root, out, folds=2)
+    assert len(load_study(out, whole_study).series) == 3
+    assert [study for study, path in crops.items() if not path.exists()] == [whole_study]
+    after = hashes(out)
+    changed = {name for name in before if before[name] != after.get(name)}
+    studies = {name.split(".")[0] for name in changed if name[0] == "9"}
+    assert studies == {str(whole_study)}
+    assert "no such folder" not in (out / "left_out.csv").read_text()
+
+
+def test_a_fault_that_has_become_known_is_heeded(phantom_root, whole_study, tmp_path, monkeypatch):
+    prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
+    series_id = int(rsna.load_tables(phantom_root).series_of(whole_study).series_id.iloc[0])
+    fault = ["wrong body part", whole_study, series_id, "", "drop series", "seen"]
+    known = pd.DataFrame([fault], columns=rsna.known_faults().columns)
+    for module in ("utils.rsna.faults", "utils.prepare.study", "utils.prepare.points"):
+        monkeypatch.setattr(f"{module}.known_faults", lambda: known)
+    prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
+    assert series_id not in [part.series_id for part in load_study(tmp_path, whole_study).series]
+
+
+def test_the_manifest_is_the_one_that_older_folders_have(prepared):
+    assert (prepared / "manifest.json").read_text() == (
+        '{"version": 3, "spacing_mm": 0.75, "air": [10, 0.03], '
+        '"percentiles": [1.0, 99.5], "one_scale": 2.0}'
+    )
+
+
+def test_other_settings_never_mix_with_an_older_folder(
+    phantom_root, prepared, tmp_path, monkeypatch
+):
+    copy = shutil.copytree(prepared, tmp_path / "prepared")
+    monkeypatch.setattr("utils.prepare.dataset.SPACING_MM", 0.5)
+    with pytest.raises(prepare.PreparedDataError, match="delete it or choose another folder"):
+        prepare.prepare(phantom_root, copy)
+
+
+def test_a_study_that_is_not_prepared_says_how_to_get_it(prepared):
+    with pytest.raises(prepare.PreparedDataError, match="run 02_preprocess"):
+        load_study(prepared, 1)
+
+
+def test_a_folder_without_images_says_what_to_do(tmp_path):
+    table = "study_id,series_id,series_description\n1,2,Axial T2\n"
+    (tmp_path / "train_series_descriptions.csv").write_text(table)
+    with pytest.raises(prepare.PreparedDataError, match="set SOURCE = 'phantom'"):
+        prepare.prepare(tmp_path, tmp_path / "out")
+
+
+# --- killed, full, elsewhere ----------------------------------------------------------------------
+
+
+def start_in_a_child(root, out) -> int:
+    """Prepare in a forked process (no interpreter to start, so that kills fall everywhere); returns
+    its id."""
+    child = os.fork()
+    if child == 0:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            prepare.prepare(root, out, jobs=1, folds=2)
+        os._exit(0)
+    return child
+
+
+def seconds_to_prepare(root, out) -> float:
+    start = time.perf_counter()
+    os.waitpid(start_in_a_child(root, out), 0)
+    return time.perf_counter() - start
+
+
+def was_killed(root, out, after) -> bool:
+    """Prepare, and kill it after so many seconds, if it has not finished by then."""
+    child = start_in_a_child(root, out)
+    time.sleep(after)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+def test_killed_at_twenty_random_moments_equals_never_killed(phantom_root, prepared, tmp_path):
+    seconds = seconds_to_prepare(phantom_root, tmp_path / "whole")
+    assert hashes(tmp_path / "whole") == hashes(prepared)
+    rng, out, kills = np.random.default_rng(0), tmp_path / "killed", 0
+    while kills < 20:
+        kills += was_killed(phantom_root, out, after=rng.uniform(0, seconds))
+        for path in out.glob("9*.json"):  # a study that counts as prepared is whole
+            whole = prepared / path.name
+            assert path.read_bytes() == whole.read_bytes()
+            pixels = path.with_suffix(".npy").read_bytes()
+            assert pixels == whole.with_suffix(".npy").read_bytes()
+        if (out / "folds.csv").exists() and kills < 20:  # finished: start again from nothing
+            shutil.rmtree(out)
+    prepare.prepare(phantom_root, out, folds=2)
+    assert hashes(out) == hashes(prepared)
+
+
+def test_from_the_shell_with_workers_it_is_the_same(phantom_root, prepared, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "utils.prepare", str(phantom_root), str(out), "--jobs", "2"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    mine, theirs = hashes(out), hashes(prepared)
+    different = {name for name in theirs if mine[name] != theirs[name]}
+    assert different == {"folds.csv"}, "the fixture has two folds, the command four"
+
+
+def test_from_the_shell_an_error_is_one_line(tmp_path):
+    command = [sys.executable, "-m", "utils.prepare", str(tmp_path), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: .+\n", done.stderr)
+
+
+def test_on_a_dask_cluster_it_is_the_same(phantom_root, prepared, tmp_path):
+    two_workers = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with two_workers as cluster, Client(cluster), joblib.parallel_config("dask"):
+        prepare.prepare(phantom_root, tmp_path / "out", folds=2)
+    assert hashes(tmp_path / "out") == hashes(prepared)
+
+
+# No file may grow beyond 200 kB, as on a full disk.
+ON_A_FULL_DISK = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+from utils import prepare
+try:
+    prepare.prepare(sys.argv[1], sys.argv[2], jobs=1)
+except prepare.PreparedDataError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_a_clear_error_and_nothing_half_written_counts(phantom_root, tmp_path):
+    out = tmp_path / "full"
+    command = [sys.executable, "-c", ON_A_FULL_DISK, str(phantom_root), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    advice = r"cannot be written \(.+\); free some space or choose another folder"
+    assert re.search(advice, done.stdout), done.stderr
+    assert not list(out.glob("9*"))
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(phantom_root, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(prepare.PreparedDataError, match="cannot be written"):
+        prepare.prepare(phantom_root, tmp_path / "file" / "prepared")
+
+
+# --- folds ----------------------------------------------------------------------------------------
+
+
+def test_folds_hold_whole_patients_and_about_as_much_disease():
+    rng = np.random.default_rng(1)
+    rows = []
+    for study in range(103):
+        for target in rsna.TARGETS:
+            rows.append((study, *target, rsna.GRADES[rng.choice(3, p=(0.7, 0.2, 0.1))]))
+    labels = pd.DataFrame(rows, columns=["study_id", "condition", "level", "grade"])
+    folds = make_folds(labels, 4, seed=0)
+    assert sorted(folds.study_id) == list(range(103))
+    assert folds.fold.value_counts().min() >= 25
+    severe = labels.merge(folds).query("grade == 'Severe'").groupby("fold").size()
+    assert severe.max() < 1.25 * severe.min()
+    pd.testing.assert_frame_equal(folds, make_folds(labels, 4, seed=0))
+    few = make_folds(labels[labels.study_id < 3], 8)
+    assert sorted(few.fold) == [0, 1, 2], "no fold is empty"

@@ -1,4 +1,5 @@
-"""The page of a study: says what it is, what was not seen, and runs nothing that the data bring along."""
+"""The page of a study: says what it is, what was not seen, and runs nothing that the data
+contain."""
 
 import re
 import shutil
@@ -10,63 +11,91 @@ import pandas as pd
 import pydicom
 import pytest
 
-from utils import inference, metrics, prepare, report, rsna, views
+from utils import inference, metrics, prepare, rsna
+from utils.crops import POINT_MM, point_table
+from utils.errors import LumbarError
+from utils.inference import report
 from utils.presets import Preset
-from utils.rsna import CANAL, GRADE_COLUMNS
+from utils.rsna import CANAL, GRADE_COLUMNS, TARGETS
 
 SCRIPT = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
 BROKEN = "<img src=x onerror='window.hacked=1'>.dcm"
 
 
 @pytest.fixture
-def answered(tables, whole_study):
-    """Answers of made-up probabilities at the annotated points; the canal of L1/L2 is the prior's."""
-    run = inference.Run(Path("run"), "run 123", Preset("test"), (), metrics.prior(tables.labels, smoothing=4), 1.0)
-    table = inference.prior_answer(run, whole_study, "it was dark")
-    p = np.random.default_rng(0).dirichlet((1, 1, 1), 25)
+def predictions(tables, whole_study):
+    """Invented probabilities at the annotated points; the canal of L1/L2 has the prior's."""
+    prior = metrics.prior(tables.labels, smoothing=4)
+    run = inference.Run(Path("run"), "run 123", Preset("test"), (), prior, 1.0)
+    table = inference.prior_prediction(run, whole_study, "it was dark")
+    p = np.random.default_rng(0).dirichlet((1, 1, 1), len(TARGETS))
     p[1] = 0.05, 0.05, 0.9
     table.loc[1:, list(GRADE_COLUMNS)] = p[1:]
     table.loc[1:, "note"] = ""
-    table[views.POINT] = views.point_table(prepare.prepare_study(tables, whole_study).points)
+    table.loc[1:, "source"] = inference.MODEL
+    table[POINT_MM] = point_table(prepare.prepare_study(tables, whole_study).points)
     return table
 
 
-def test_it_says_what_it_is_what_was_answered_and_what_was_not_seen(tables, answered, whole_study, tmp_path):
-    page = report.write_report(tables, whole_study, answered, tmp_path / "new" / "study.html", "run 123").read_text()
+def test_it_says_what_it_is_what_was_predicted_and_what_was_not_seen(
+    tables, predictions, whole_study, tmp_path
+):
+    out = tmp_path / "new" / "study.html"
+    page = report.write_report(tables, whole_study, predictions, out, "run 123").read_text()
     assert page.count(report.NOT_FOR_DIAGNOSIS) == 2
     assert f"run 123 · data {tables.root.name} · lumbar-spine-notebooks " in page
-    assert page.count("<td>") == 25
+    assert page.count("<td>") == len(TARGETS)
     assert page.count("not seen: prior") == 1
-    assert f"<li>{CANAL} L1/L2: prior used: the study could not be graded: it was dark</li>" in page
-    assert f"{CANAL} L2/L3: Severe 90\u00a0%; instance " in page  # the picture of the place
+    reason = "weighted prior; the study could not be graded: it was dark"
+    assert f"<li>{CANAL} L1/L2: {reason}</li>" in page
+    assert f"{CANAL} L2/L3: Severe 90\u00a0%; instance " in page  # the image at the point
 
 
-def test_a_study_without_answers_is_told(tables, answered, tmp_path):
-    with pytest.raises(ValueError, match="grade it first"):
-        report.write_report(tables, 1, answered, tmp_path / "x.html")
+def test_a_note_alone_does_not_make_a_prediction_the_priors(
+    tables, predictions, whole_study, tmp_path
+):
+    noted = predictions.assign(note="prior used: doubtful", source=inference.MODEL)
+    page = report.write_report(tables, whole_study, noted, tmp_path / "study.html").read_text()
+    assert f"<li>{CANAL} L1/L2: prior used: doubtful</li>" in page
+    assert "not seen: prior" not in page
+    assert "weighted prior; " not in page
+
+
+def test_a_study_without_predictions_is_refused_with_what_to_do(tables, predictions, tmp_path):
+    with pytest.raises(LumbarError, match=r"study 1 is not among .* grade it first"):
+        report.write_report(tables, 1, predictions, tmp_path / "x.html")
 
 
 @pytest.fixture
 def hostile(phantom_root, whole_study, tmp_path):
-    """Markup in every text field of the headers, in a broken file's name, in the tables, in the answers' notes."""
+    """Markup in every text field of the headers, in a broken file's name, in the tables, in the
+    predictions' notes."""
     root = shutil.copytree(phantom_root, tmp_path / "data")
     for path in (root / "train_images" / str(whole_study)).rglob("*.dcm"):
         data = pydicom.dcmread(path)
         data.PatientName = "<script>window.hacked^</script>"
-        for tag in ("SeriesDescription", "StudyDescription", "ProtocolName", "InstitutionName", "ImageComments"):
+        for tag in (
+            "SeriesDescription",
+            "StudyDescription",
+            "ProtocolName",
+            "InstitutionName",
+            "ImageComments",
+        ):
             setattr(data, tag, SCRIPT[:64])
         data.save_as(path)
     (path.parent / BROKEN).write_bytes(b"broken")
     tables = rsna.load_tables(root)
     more = tables.series[tables.series.study_id == whole_study].iloc[:1]
-    shutil.copytree(tables.folder(whole_study, int(more.series_id.iloc[0])), tables.folder(whole_study, 666))
+    shutil.copytree(
+        tables.folder(whole_study, int(more.series_id.iloc[0])), tables.folder(whole_study, 666)
+    )
     labels = tables.labels.assign(note=SCRIPT)
     series = pd.concat([tables.series, more.assign(series_description=SCRIPT, series_id=666)])
     return replace(tables, series=series, labels=labels)  # past the check of the tables
 
 
-def test_no_text_of_the_data_becomes_markup(hostile, answered, whole_study, tmp_path, browser):
-    noted = answered.assign(note=SCRIPT, run=SCRIPT)
+def test_no_text_of_the_data_becomes_markup(hostile, predictions, whole_study, tmp_path, browser):
+    noted = predictions.assign(note=SCRIPT, run=SCRIPT)
     path = report.write_report(hostile, whole_study, noted, tmp_path / "study.html", SCRIPT)
     page = browser.new_page()
     page.goto(path.as_uri())
@@ -87,8 +116,8 @@ def test_markup_in_the_tables_is_refused_by_name(phantom_root, tmp_path):
         rsna.load_tables(root)
 
 
-def test_it_prints_without_the_viewer(tables, answered, whole_study, tmp_path, browser):
-    path = report.write_report(tables, whole_study, answered, tmp_path / "study.html")
+def test_it_prints_without_the_viewer(tables, predictions, whole_study, tmp_path, browser):
+    path = report.write_report(tables, whole_study, predictions, tmp_path / "study.html")
     page = browser.new_page()
     page.goto(path.as_uri())
     page.emulate_media(media="print")

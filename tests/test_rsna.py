@@ -1,8 +1,14 @@
 """The vocabulary, the tables and their errors."""
 
+import doctest
+
+import numpy as np
 import pytest
 
 from utils import rsna
+from utils.rsna import vocabulary
+
+SERIES_HEADER = "study_id,series_id,series_description\n"
 
 
 def write(folder, name, text):
@@ -11,13 +17,47 @@ def write(folder, name, text):
 
 @pytest.fixture
 def folder(tmp_path):
-    write(tmp_path, "train_series_descriptions.csv", "study_id,series_id,series_description\n1,11,Sagittal T1\n1,12,Axial T2\n")
+    """A data folder with one study: a Sagittal T1 and an Axial T2 series, and nothing else."""
+    rows = "1,11,Sagittal T1\n1,12,Axial T2\n"
+    write(tmp_path, "train_series_descriptions.csv", SERIES_HEADER + rows)
     return tmp_path
 
 
 def train_csv(first_grade="Severe"):
-    header = ",".join(["study_id", *(f"{rsna.slug(c)}_{rsna.slug(lv)}" for c, lv in rsna.TARGETS)])
-    return header + "\n1," + ",".join([first_grade] + ["Normal/Mild"] * 24) + "\n"
+    """train.csv of study 1, all Normal/Mild but for the canal at L1/L2."""
+    header = ["study_id", *(target.column for target in rsna.TARGETS)]
+    row = ["1", first_grade, *["Normal/Mild"] * 24]
+    return f"{','.join(header)}\n{','.join(row)}\n"
+
+
+# --- vocabulary -----------------------------------------------------------------------------------
+
+
+def test_the_examples_in_the_docstrings_are_right():
+    failed, attempted = doctest.testmod(vocabulary)
+    assert failed == 0
+    assert attempted >= 8
+
+
+def test_targets_are_the_conditions_by_level_in_the_order_of_train_csv():
+    assert rsna.TARGETS[0] == ("Spinal Canal Stenosis", "L1/L2")
+    assert rsna.TARGETS[24] == ("Right Subarticular Stenosis", "L5/S1")
+    assert [rsna.target_index(*target) for target in rsna.TARGETS] == list(range(25))
+    assert all(target.mirrored.mirrored == target for target in rsna.TARGETS)
+
+
+def test_the_rows_of_all_families_and_sides_are_all_targets():
+    canal = rsna.rows_of("spinal")
+    assert canal == list(range(25))[rsna.CANAL_ROWS]
+    sided = [rsna.rows_of(family, side) for family in rsna.FAMILIES[1:] for side in rsna.SIDES]
+    assert sorted(sum(sided, canal)) == list(range(25))
+
+
+def test_the_three_grades_of_a_target_are_all_patients():
+    frequencies = rsna.grade_frequencies()
+    assert frequencies.shape == (25, 3)
+    assert (frequencies > 0).all()
+    np.testing.assert_allclose(frequencies.sum(1), 1)
 
 
 def test_row_ids_follow_the_sample_submission_not_train_csv():
@@ -34,6 +74,9 @@ def test_mirror_swaps_sides_and_leaves_the_canal():
     assert rsna.mirror("Left Subarticular Stenosis") == "Right Subarticular Stenosis"
     assert rsna.mirror(rsna.CANAL) == rsna.CANAL
     assert all(rsna.mirror(rsna.mirror(c)) == c for c in rsna.CONDITIONS)
+
+
+# --- tables ---------------------------------------------------------------------------------------
 
 
 def test_long_labels_and_back(folder):
@@ -56,19 +99,21 @@ def test_an_empty_cell_is_a_missing_grade(folder):
 
 def test_a_wrong_grade_is_reported_with_file_column_and_row(folder):
     write(folder, "train.csv", train_csv("Sever"))
-    with pytest.raises(rsna.TableError, match=r"train\.csv: column 'spinal_canal_stenosis_l1_l2', row 2: 'Sever'"):
+    place = r"train\.csv: column 'spinal_canal_stenosis_l1_l2', row 2: 'Sever'"
+    with pytest.raises(rsna.TableError, match=place):
         rsna.load_tables(folder)
 
 
 def test_the_row_is_the_editors_row_also_after_blank_lines(folder):
-    write(folder, "train_series_descriptions.csv", "study_id,series_id,series_description\n\n1,11,Sagittal T3\n")
+    write(folder, "train_series_descriptions.csv", SERIES_HEADER + "\n1,11,Sagittal T3\n")
     with pytest.raises(rsna.TableError, match="row 3: 'Sagittal T3'"):
         rsna.load_tables(folder)
 
 
 def test_a_coordinate_that_is_no_number_is_reported(folder):
     header = "study_id,series_id,instance_number,condition,level,x,y\n"
-    write(folder, "train_label_coordinates.csv", header + "1,11,2,Spinal Canal Stenosis,L1/L2,here,5\n")
+    row = "1,11,2,Spinal Canal Stenosis,L1/L2,here,5\n"
+    write(folder, "train_label_coordinates.csv", header + row)
     with pytest.raises(rsna.TableError, match="column 'x'"):
         rsna.load_tables(folder)
 
@@ -81,7 +126,12 @@ def test_a_missing_column_is_named(folder):
 
 def test_absent_files_are_listed_and_the_rest_goes_on(folder):
     tables = rsna.load_tables(folder)
-    assert tables.missing == ("train.csv", "train_label_coordinates.csv", "test_series_descriptions.csv", "sample_submission.csv")
+    assert tables.missing == (
+        "train.csv",
+        "train_label_coordinates.csv",
+        "test_series_descriptions.csv",
+        "sample_submission.csv",
+    )
     assert len(tables.series) == 2
     assert tables.labels.empty
 
@@ -93,12 +143,28 @@ def test_a_wrong_folder_says_what_to_do(tmp_path):
         rsna.load_tables(tmp_path)
 
 
+def test_whole_studies_have_images_of_all_three_kinds_of_series(tmp_path):
+    rows = [f"{study},{study}{k},{kind}" for study in (1, 2) for k, kind in enumerate(rsna.SERIES)]
+    write(tmp_path, "train_series_descriptions.csv", SERIES_HEADER + "\n".join(rows))
+    for folder in ("1/10", "1/11", "1/12", "2/20"):
+        (tmp_path / "train_images" / folder).mkdir(parents=True)
+    tables = rsna.load_tables(tmp_path)
+    assert tables.studies() == [1, 2]
+    assert tables.whole_studies() == [1]
+    (tmp_path / "train_images" / "1" / "12").rmdir()
+    assert tables.whole_studies() == [1, 2]  # none is whole: then all that there are
+
+
+# --- the real data set ----------------------------------------------------------------------------
+
+
 def test_the_real_tables_have_the_published_counts(real_root):
     tables = rsna.load_tables(real_root)
     assert tables.labels.study_id.nunique() == 1975
     assert len(tables.points) == 48692
     assert tables.labels.grade.isna().sum() == 572
-    assert tables.series[tables.series.split == "train"].series_description.value_counts().to_dict() == {
+    train = tables.series[tables.series.split == "train"]
+    assert train.series_description.value_counts().to_dict() == {
         "Axial T2": 2340,
         "Sagittal T1": 1980,
         "Sagittal T2/STIR": 1974,
@@ -107,11 +173,12 @@ def test_the_real_tables_have_the_published_counts(real_root):
 
 
 def test_every_id_in_the_fault_register_exists(real_root):
-    tables, faults = rsna.load_tables(real_root), rsna.known_faults()
+    tables = rsna.load_tables(real_root)
+    faults = rsna.known_faults()
     owner = tables.series.set_index("series_id").study_id
     assert faults.study_id.isin(tables.labels.study_id).all()
     named = faults.dropna(subset=["series_id"])
     assert (owner.loc[named.series_id].to_numpy() == named.study_id.to_numpy()).all()
     assert len(rsna.faults_in(tables)) == len(faults)
-    placeholders = tables.points[(tables.points.x < 6) & (tables.points.y < 6)]
+    placeholders = tables.points[rsna.is_placeholder(tables.points)]
     assert set(placeholders.study_id) == set(faults[faults.kind == "placeholder point"].study_id)

@@ -9,10 +9,30 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from screen import AXIAL_T2, SAGITTAL_T1, SAGITTAL_T2, SEVERE, Screen
-from test_viewer import AXIAL, STUDY, T1, TILT, picture, predictions, write_image, write_study
+from screen import AXIAL_T2, SAGITTAL_T1, SAGITTAL_T2, SEVERE, Screen, spoken
+from test_viewer import (
+    AXIAL,
+    LEFT_FORAMEN,
+    LEFT_RECESS,
+    RIGHT_RECESS,
+    SAGITTAL_AXES,
+    STUDY,
+    T1,
+    TILT,
+    flat_image,
+    predictions,
+    write_image,
+    write_study,
+)
 
 from utils import dicom, rsna, viewer
+
+pytestmark = pytest.mark.browser
+
+CANAL = rsna.CANAL
+AXIAL_AXES = [[1, 0, 0], [0, 1, 0]]
+MODERATE = (0xE6, 0x9F, 0x00)
+MATCHES = {"atol": 1e-6}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +47,8 @@ def show(browser, root, tmp_path):
 
     def open_file(table=None, folder=root):
         path = viewer.StudyViewer(folder, STUDY, table).save_html(tmp_path / "study.html")
-        screen = Screen(context.new_page(), viewer.payload(rsna.load_tables(folder), STUDY, table))
+        data = viewer.payload(rsna.load_tables(folder), STUDY, table)
+        screen = Screen(context.new_page(), data)
         screen.url = path.as_uri()
         screen.page.goto(screen.url)
         return screen.wait()
@@ -36,81 +57,111 @@ def show(browser, root, tmp_path):
     context.close()
 
 
-# ---- Geometry: the browser's against Python's -----------------------------------------------------------------------
+# ---- Geometry: the browser's against Python's ----------------------------------------------------
+
+GEOMETRY = """async ([code, slices, points, pixels]) => {
+  const g = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+  return {
+    mm: slices.map((s, i) => g.toPatient(s, pixels[i])),
+    px: slices.map((s, i) => g.toPixel(s, points[i])),
+    off: slices.map((s, i) => g.distance(s, points[i])),
+    nearest: points.map((p) => g.nearestSlice(slices, p)),
+    lines: slices.map((s) => slices.map((o) => g.planeLine(s, o))),
+  };
+}"""
+
+
+@pytest.fixture(scope="module")
+def computed(browser):
+    """40 random slices, points in mm and points in px, and what the browser makes of them."""
+    rng = np.random.default_rng(0)
+    slices = random_slices(rng, 40)
+    points = rng.normal(0, 80, (40, 3))
+    pixels = rng.uniform(-50, 450, (40, 2))
+    page = browser.new_page()
+    sent = [viewer.module(), [plain(s) for s in slices], points.tolist(), pixels.tolist()]
+    got = page.evaluate(GEOMETRY, sent)
+    page.close()
+    return slices, points, pixels, got
 
 
 def random_slices(rng, n):
     slices = []
     for i in range(n):
         axes = np.linalg.qr(rng.normal(size=(3, 2)))[0].T
-        shape = rng.integers(20, 400, 2)
-        slices.append(dicom.Slice(i, np.zeros(shape, np.uint8), rng.normal(0, 40, 3), axes, rng.uniform(0.3, 1.5, 2)))
+        pixels = np.zeros(rng.integers(20, 400, 2), np.uint8)
+        origin = rng.normal(0, 40, 3)
+        slices.append(dicom.Slice(i, pixels, origin, axes, rng.uniform(0.3, 1.5, 2)))
     return slices
 
 
 def plain(s):
-    return {"size": s.pixels.shape[::-1], "origin": s.origin.tolist(), "axes": s.axes.tolist(), "spacing": s.spacing.tolist()}
+    """A slice as the payload has it."""
+    plane = {"origin": s.origin.tolist(), "axes": s.axes.tolist(), "spacing": s.spacing.tolist()}
+    return {"size": s.pixels.shape[::-1], **plane}
 
 
-def crossing(shown, other):
-    """planeLine worked another way: where the edges of each rectangle pierce the other's plane, and what they share."""
-
-    def piercings(image, plane):
-        height, width = image.pixels.shape
-        corners = image.to_patient([(0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1)])
-        for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-            d, e = plane.distance(a), plane.distance(b)
-            if d * e < 0:
-                yield a + (b - a) * d / (d - e)
-
-    one, two = list(piercings(shown, other)), list(piercings(other, shown))
-    if len(one) < 2 or len(two) < 2:
-        return None
-    along = np.cross(shown.normal, other.normal)
-    ends = [sorted(points, key=lambda p: p @ along) for points in (one, two)]
-    start, end = max((e[0] for e in ends), key=lambda p: p @ along), min((e[1] for e in ends), key=lambda p: p @ along)
-    return (start, end) if start @ along < end @ along else None
+def test_pixels_and_millimetres_agree_with_python_on_random_planes(computed):
+    slices, points, pixels, got = computed
+    mm = [s.to_patient(xy) for s, xy in zip(slices, pixels, strict=True)]
+    px = [s.to_pixel(p) for s, p in zip(slices, points, strict=True)]
+    off = [s.distance(p) for s, p in zip(slices, points, strict=True)]
+    np.testing.assert_allclose(got["mm"], mm, **MATCHES)
+    np.testing.assert_allclose(got["px"], px, **MATCHES)
+    np.testing.assert_allclose(got["off"], off, **MATCHES)
 
 
-def test_geometry_agrees_with_python_on_random_planes(browser):
-    rng = np.random.default_rng(0)
-    slices, points, pixels = random_slices(rng, 40), rng.normal(0, 80, (40, 3)), rng.uniform(-50, 450, (40, 2))
-    page = browser.new_page()
-    got = page.evaluate(
-        """async ([code, slices, points, pixels]) => {
-          const g = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
-          return {
-            mm: slices.map((s, i) => g.toPatient(s, pixels[i])), px: slices.map((s, i) => g.toPixel(s, points[i])),
-            off: slices.map((s, i) => g.distance(s, points[i])), nearest: points.map((p) => g.nearestSlice(slices, p)),
-            lines: slices.map((s) => slices.map((o) => g.planeLine(s, o))),
-          };
-        }""",
-        [
-            viewer.module(),
-            [plain(s) for s in slices],
-            points.tolist(),
-            pixels.tolist(),
-        ],
-    )
-    page.close()
-    np.testing.assert_allclose(got["mm"], [s.to_patient(xy) for s, xy in zip(slices, pixels, strict=True)], atol=1e-6)
-    np.testing.assert_allclose(got["px"], [s.to_pixel(p) for s, p in zip(slices, points, strict=True)], atol=1e-6)
-    np.testing.assert_allclose(got["off"], [s.distance(p) for s, p in zip(slices, points, strict=True)], atol=1e-6)
+def test_the_nearest_slice_is_the_one_that_python_finds(computed):
+    slices, points, _, got = computed
     series = dicom.Series(tuple(slices))
     assert got["nearest"] == [series.nearest_slice(p) for p in points]
-    met = 0
+
+
+def test_images_intersect_where_their_edges_say(computed):
+    slices, _, _, got = computed
+    intersecting = 0
     for shown, row in zip(slices, got["lines"], strict=True):
         for other, line in zip(slices, row, strict=True):
-            expected = None if shown is other else crossing(shown, other)
+            expected = None if shown is other else intersection(shown, other)
             assert (line is None) == (expected is None)
             if line is not None:
-                met += 1
-                ends = sorted(shown.to_patient(line), key=lambda p: p @ np.cross(shown.normal, other.normal))
-                np.testing.assert_allclose(ends, expected, atol=1e-6)
-    assert met > 250  # of 1,560 pairs: the test is not about nothing
+                intersecting += 1
+                along = np.cross(shown.normal, other.normal)
+                ends = sorted(shown.to_patient(line), key=lambda p, along=along: p @ along)
+                np.testing.assert_allclose(ends, expected, **MATCHES)
+    assert intersecting > 250  # of 1,560 pairs: the test is not about nothing
 
 
-# ---- The file, from disk --------------------------------------------------------------------------------------------
+def intersection(shown, other):
+    """planeLine worked another way: where the edges of each rectangle cross the other's plane, and
+    the part of the line that both have."""
+    here, there = crossings(shown, other), crossings(other, shown)
+    if len(here) < 2 or len(there) < 2:
+        return None
+    along = np.cross(shown.normal, other.normal)
+
+    def position(point):
+        return point @ along
+
+    first, last = zip(*(sorted(points, key=position) for points in (here, there)), strict=True)
+    start, end = max(first, key=position), min(last, key=position)
+    return (start, end) if position(start) < position(end) else None
+
+
+def crossings(image, plane):
+    """In mm, where the four edges of an image cross the plane of another."""
+    height, width = image.pixels.shape
+    right, bottom = width - 1, height - 1
+    corners = image.to_patient([(0, 0), (right, 0), (right, bottom), (0, bottom)])
+    found = []
+    for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        d, e = plane.distance(a), plane.distance(b)
+        if d * e < 0:
+            found.append(a + (b - a) * d / (d - e))
+    return found
+
+
+# ---- The file, from disk -------------------------------------------------------------------------
 
 
 def test_the_file_opens_from_disk_with_no_request_and_no_complaint(show):
@@ -120,41 +171,50 @@ def test_the_file_opens_from_disk_with_no_request_and_no_complaint(show):
 
 def test_it_opens_at_l4_l5_with_every_pane_on_the_slice_through_that_point(show):
     screen = show()
-    assert screen.slices() == [3, 3, 5]  # x = 0 is the third of five; z = -20 the middle of the lower block
+    # x = 0 is the third of five; z = -20 is the middle of the lower block.
+    assert screen.slices() == [3, 3, 5]
     assert screen.text(AXIAL_T2, "bl") == "Slice 5 of 6\nInstance 5\nI 20.0 mm"
     assert screen.text(SAGITTAL_T2, "tl") == "Sagittal T2/STIR"
 
 
-def test_letters_say_where_the_patient_is(show):
+def test_letters_say_how_the_patient_is_oriented(show):
     screen = show()
     edges = ("left", "right", "top", "bottom")
-    assert [screen.text(AXIAL_T2, e) for e in edges] == ["R", "L", "A", "P"]  # the patient's left on the image's right
-    assert [screen.text(SAGITTAL_T2, e) for e in edges] == ["A", "P", "S", "I"]
+    # In an axial image the patient's left is on the image's right.
+    assert [screen.text(AXIAL_T2, edge) for edge in edges] == ["R", "L", "A", "P"]
+    assert [screen.text(SAGITTAL_T2, edge) for edge in edges] == ["A", "P", "S", "I"]
 
 
-def test_a_click_takes_the_other_panes_to_the_same_place(show):
+def test_a_click_takes_the_other_panes_to_the_same_position(show):
     screen = show()
-    screen.click(SAGITTAL_T2, (45, 22))  # z = 60 - 2 * 22 = 16: one slice of 4 mm below the middle of the upper block
+    # z = 60 - 2 * 22 = 16: one slice of 4 mm below the middle of the upper block.
+    screen.click(SAGITTAL_T2, (45, 22))
     assert screen.slices() == [3, 3, 3]
     screen.click(AXIAL_T2, (47.5, 29.5))  # 8 mm to the patient's left, the last sagittal slice
     assert screen.slices() == [5, 5, 3]
-    assert screen.colour(SAGITTAL_T2, (45, 40)) != SEVERE  # the canal's label was on the middle slice
+    # The canal's label was on the middle slice.
+    assert screen.colour(SAGITTAL_T2, (45, 40)) != SEVERE
 
 
-def test_wheel_keys_and_bar_scroll_and_stop_at_the_ends(show):
+def test_the_wheel_scrolls_and_stops_at_the_end(show):
     screen = show()
-    view = screen.view(SAGITTAL_T1)
-    view.hover()
+    screen.view(SAGITTAL_T1).hover()
     screen.page.mouse.wheel(0, 100)
     assert screen.slice(SAGITTAL_T1) == 4
     for _ in range(6):
-        screen.page.mouse.wheel(0, 5)  # a touchpad trickles: thirty in all make one slice
+        screen.page.mouse.wheel(0, 5)  # a touchpad sends small steps: thirty make one slice
     assert screen.slice(SAGITTAL_T1) == 5
     screen.page.mouse.wheel(0, 100)
     assert screen.slice(SAGITTAL_T1) == 5
+
+
+def test_keys_and_bar_scroll_and_say_the_slice(show):
+    screen = show()
+    view = screen.view(SAGITTAL_T1)
     view.focus()
-    for key, expected in [("ArrowUp", 4), ("Home", 1), ("ArrowDown", 2), ("End", 5), ("ArrowLeft", 4), ("ArrowRight", 5)]:
-        screen.page.keyboard.press(key)
+    slices = {"Home": 1, "ArrowDown": 2, "End": 5, "ArrowUp": 4, "ArrowRight": 5, "ArrowLeft": 4}
+    for key, expected in slices.items():
+        screen.press(key)
         assert screen.slice(SAGITTAL_T1) == expected
         assert view.locator(".spoken").text_content() == f"slice {expected} of 5"
     bar = screen.pane(SAGITTAL_T1).get_by_label("Slice of Sagittal T1")
@@ -164,42 +224,49 @@ def test_wheel_keys_and_bar_scroll_and_stop_at_the_ends(show):
     assert screen.slices()[1:] == [3, 5]  # scrolling one pane leaves the others
 
 
-def test_window_by_right_drag_presets_and_inversion(show):
+def test_window_by_right_drag_and_presets(show):
     screen = show()
     assert screen.window(AXIAL_T2) == (1000, 500)
     screen.drag(AXIAL_T2, (60, 0), button="right")  # to the right: wider
     assert screen.window(AXIAL_T2) == (1200, 500)
-    screen.drag(AXIAL_T2, (0, 30), button="right")  # down: a higher level, a darker picture
+    screen.drag(AXIAL_T2, (0, 30), button="right")  # down: a higher level, a darker image
     assert screen.window(AXIAL_T2) == (1200, 600)
     assert screen.window(SAGITTAL_T2) == (1000, 500)
-    screen.page.keyboard.press("4")
+    screen.press("4")
     assert screen.window(AXIAL_T2) == (350, 175)
-    screen.page.get_by_role("button", name="Full").click()  # the button acts on the pane last touched
+    screen.button("Full").click()  # a button acts on the pane last touched
     assert screen.window(AXIAL_T2) == (1000, 500)
-    before = screen.colour(AXIAL_T2, (60, 45))
-    screen.page.get_by_role("button", name="Invert").click()
-    after = screen.colour(AXIAL_T2, (60, 45))
+
+
+def test_inversion_by_button_and_a_double_click_that_resets_it(show):
+    screen = show()
+    spot = (60, 45)
+    screen.view(AXIAL_T2).focus()
+    before = screen.colour(AXIAL_T2, spot)
+    screen.button("Invert").click()
+    after = screen.colour(AXIAL_T2, spot)
     assert max(abs(a + b - 255) for a, b in zip(before, after, strict=True)) <= 2
-    screen.page.mouse.dblclick(*screen.at(AXIAL_T2, (60, 45)))
-    assert screen.colour(AXIAL_T2, (60, 45)) == before
+    screen.page.mouse.dblclick(*screen.at(AXIAL_T2, spot))
+    assert screen.colour(AXIAL_T2, spot) == before
 
 
 def test_grey_is_what_the_window_says(show):
     screen = show()
     screen.view(SAGITTAL_T2).focus()
-    grey = [screen.page.keyboard.press(key) or screen.colour(SAGITTAL_T2, (60, 45))[0] for key in ("Home", "End")]
-    assert grey == pytest.approx([255 * 0.3, 255 * 0.7], abs=3)  # the first slice is 300 of 1000, the last 700
+    for key, intensity in (("Home", 300), ("End", 700)):  # of the first and the last slice
+        screen.press(key)
+        grey, _, _ = screen.colour(SAGITTAL_T2, (60, 45))
+        assert grey == pytest.approx(255 * intensity / 1000, abs=3)
 
 
 def test_a_millimetre_is_as_long_across_as_down_and_zoom_keeps_it_so(show):
     screen = show()
-    screen.page.get_by_role("button", name="Planes").click()
-    screen.page.get_by_role("button", name="Labels").click()
-
+    screen.button("Planes").click()
+    screen.button("Labels").click()
     width, height = screen.outline(SAGITTAL_T2)  # 80 pixels of 1 mm by 60 of 2 mm
     assert height / width == pytest.approx(120 / 80, rel=0.02)
     screen.view(SAGITTAL_T2).focus()
-    screen.page.keyboard.press("-")
+    screen.press("-")
     smaller = screen.outline(SAGITTAL_T2)
     assert smaller == pytest.approx((width * 0.8, height * 0.8), abs=3)
 
@@ -210,226 +277,307 @@ def test_ctrl_wheel_zooms_about_the_pointer_and_shift_drag_moves(show):
 
     def under_pointer():
         screen.page.mouse.move(*spot)
-        return np.array([float(v) for v in re.findall(r"[LPIRAS] (\d+\.\d)", screen.text(AXIAL_T2, "tr"))])
+        numbers = re.findall(r"[LPIRAS] (\d+\.\d)", screen.text(AXIAL_T2, "tr"))
+        return np.array([float(v) for v in numbers])
 
     before = under_pointer()
     screen.page.keyboard.down("Control")
     screen.page.mouse.wheel(0, -100)
     screen.page.keyboard.up("Control")
-    np.testing.assert_allclose(under_pointer(), before, atol=0.1)  # what was under the pointer still is
+    np.testing.assert_allclose(under_pointer(), before, atol=0.1)  # what was there still is
     screen.page.keyboard.down("Shift")
     screen.drag(AXIAL_T2, (50, 0))
     screen.page.keyboard.up("Shift")
     moved = before - under_pointer()
-    scale = screen.at(AXIAL_T2, (1, 0))[0] - screen.at(AXIAL_T2, (0, 0))[0]  # screen pixels per mm at rest; 1.2 of it now
-    np.testing.assert_allclose(moved, (50 / (1.2 * scale), 0, 0), atol=0.2)
+    px_per_mm = screen.at(AXIAL_T2, (1, 0))[0] - screen.at(AXIAL_T2, (0, 0))[0]  # before the zoom
+    np.testing.assert_allclose(moved, (50 / (1.2 * px_per_mm), 0, 0), atol=0.2)
     assert screen.slices() == [3, 3, 5]  # neither moved the crosshair
 
 
 def test_two_fingers_zoom(show):
     screen = show()
     touch = screen.page.context.new_cdp_session(screen.page)
-    (x, y), far = screen.at(AXIAL_T2, (60, 30)), screen.at(AXIAL_T2, (70, 30)) - screen.at(AXIAL_T2, (40, 30))
+    (left, y), (right, _) = screen.at(AXIAL_T2, (30, 30)), screen.at(AXIAL_T2, (60, 30))
 
-    def fingers(name, *places):
-        touch.send(
-            "Input.dispatchTouchEvent", {"type": name, "touchPoints": [{"x": a, "y": y, "id": i} for i, a in enumerate(places)]}
-        )
+    def fingers(name, *columns):
+        points = [{"x": x, "y": y, "id": i} for i, x in enumerate(columns)]
+        touch.send("Input.dispatchTouchEvent", {"type": name, "touchPoints": points})
 
-    fingers("touchStart", x - far[0])
-    fingers("touchStart", x - far[0], x)
-    fingers("touchMove", x - far[0] - 40, x)
+    fingers("touchStart", left)
+    fingers("touchStart", left, right)
+    fingers("touchMove", left - 40, right)
     fingers("touchEnd")
-    screen.page.mouse.move(x - far[0] - 40, y)
-    assert screen.text(AXIAL_T2, "tr").startswith("R 9.5 · ")  # what the moving finger held, it still holds
+    screen.page.mouse.move(left - 40, y)
+    # What the moving finger held, it still holds.
+    assert screen.text(AXIAL_T2, "tr").startswith("R 9.5 · ")
 
 
-def test_the_corner_tells_place_and_value_under_the_pointer(show):
+def test_the_corner_shows_position_and_value_under_the_pointer(show):
     screen = show()
-    screen.page.mouse.move(*screen.at(SAGITTAL_T2, (60, 45)))
-    place, value = screen.text(SAGITTAL_T2, "tr").split("\n")
-    assert place == "L 0.0 · P 20.0 · I 30.0 mm"
+    screen.move(SAGITTAL_T2, (60, 45))
+    position, value = screen.text(SAGITTAL_T2, "tr").split("\n")
+    assert position == "L 0.0 · P 20.0 · I 30.0 mm"
     assert int(value) == pytest.approx(500, abs=8)
     screen.page.mouse.wheel(0, 100)
     screen.page.wait_for_timeout(100)
-    assert screen.text(SAGITTAL_T2, "tr").startswith("L 4.0 · P 20.0 · I 30.0")  # the hand rests, the slice is another
+    # The pointer rests, the slice is another.
+    assert screen.text(SAGITTAL_T2, "tr").startswith("L 4.0 · P 20.0 · I 30.0")
 
 
-def test_planes_are_drawn_where_they_cut_and_can_be_hidden(show):
+# ---- What is drawn over the image ----------------------------------------------------------------
+
+
+def test_planes_are_drawn_where_they_intersect_and_can_be_hidden(show):
     screen = show()
-    # The lower block leans back: 15 mm behind its middle at (0, 5, -20) it lies 15 tan 15° = 4.0 mm higher.
-    on_line = (45 + 15, 40 - 15 * np.tan(np.radians(15)) / 2)
+    # The lower block leans back: 15 mm behind its middle, (0, 5, -20), it is 15 tan 15° = 4.0 mm
+    # higher; a row is 2 mm.
+    on_line = (45 + 15, 40 - 15 * np.tan(TILT) / 2)
     red, green, blue = screen.colour(SAGITTAL_T2, on_line)
     assert min(red, green) - blue > 40  # the axial pane's yellow
-    screen.page.get_by_role("button", name="Planes").click()
+    screen.button("Planes").click()
     assert len(set(screen.colour(SAGITTAL_T2, on_line))) == 1  # grey again
+
+
+def test_blocks_draw_every_slice_of_the_other_series_where_it_is(show):
+    screen = show()
+    above = -20 + 4 / np.cos(TILT) + 15 * np.tan(TILT)  # z, on the slice 4 mm above the one on show
+    between = (45 + 15, (60 - above) / 2)
+    assert len(set(screen.colour(SAGITTAL_T2, between))) == 1
+    screen.button("Blocks").click()
+    red, green, blue = screen.colour(SAGITTAL_T2, between)
+    assert min(red, green) - blue > 20  # faintly the axial pane's yellow
 
 
 def test_a_label_is_solid_on_its_slice_faint_on_the_next_and_gone_beyond(show):
     screen = show()
-    rim = screen.at(SAGITTAL_T2, (45, 40)) + (0, -5)  # five screen pixels above the middle: on the circle
-    spot = tuple(np.round(rim - list(screen.pane(SAGITTAL_T2).locator("canvas").first.bounding_box().values())[:2]).astype(int))
-    screen.page.get_by_role("button", name="Planes").click()
+    rim = screen.at(SAGITTAL_T2, (45, 40)) + (0, -5)  # five screen pixels up: on the circle
+    x, y = screen.on_canvas(SAGITTAL_T2, rim)
+    screen.button("Planes").click()
 
     def red_over_blue():
-        r, _, b = screen.pixels(SAGITTAL_T2)[spot[1], spot[0]].astype(int)
+        r, _, b = screen.pixels(SAGITTAL_T2)[y, x].astype(int)
         return r - b
 
     screen.view(SAGITTAL_T2).focus()
-    away = []
+    redness = []
     for key in ("Home", "ArrowDown", "ArrowDown"):
-        screen.page.keyboard.press(key)
-        away.append(red_over_blue())
-    assert away[0] == 0
-    assert 20 < away[1] < 110
-    assert away[2] > 180
-    screen.page.keyboard.press("l")
+        screen.press(key)
+        redness.append(red_over_blue())
+    assert redness[0] == 0
+    assert 20 < redness[1] < 110
+    assert redness[2] > 180
+    screen.press("l")
     assert red_over_blue() == 0
+
+
+def test_a_point_is_named_with_its_level(show):
+    screen = show()
+    x, y = screen.on_canvas(SAGITTAL_T2, screen.at(SAGITTAL_T2, (45, 20)))
+
+    def light_beside_the_point():  # in the 30 screen pixels to the right of the circle
+        beside = screen.pixels(SAGITTAL_T2)[y - 8 : y + 8, x + 10 : x + 40]
+        return (beside.min(axis=2) > 215).sum()
+
+    assert light_beside_the_point() > 20
+    screen.press("l")
+    screen.button("Labels").click()
+    assert light_beside_the_point() == 0
 
 
 def test_hovering_over_a_label_names_it(show):
     screen = show()
-    screen.page.mouse.move(*screen.at(AXIAL_T2, (49.5, 29.5)))
+    recess = (49.5, 29.5)
+    screen.move(AXIAL_T2, recess)
     assert screen.text(AXIAL_T2, "tip") == "Left Subarticular Stenosis · L4/L5\nModerate"
-    assert screen.colour(AXIAL_T2, (49.5, 29.5)) == (0xE6, 0x9F, 0x00)  # the left square is filled, with its grade's colour
-    screen.page.mouse.move(*screen.at(AXIAL_T2, (10, 50)))
+    # The patient's left has a filled marker, in its grade's colour.
+    assert screen.colour(AXIAL_T2, recess) == MODERATE
+    screen.move(AXIAL_T2, (10, 50))
     assert not screen.pane(AXIAL_T2).locator(".tip").is_visible()
 
 
-def test_the_grid_shows_grades_and_takes_every_pane_to_a_point(show):
-    screen = show()
-    letters = screen.page.locator("tbody .chip").all_inner_texts()
+# ---- The grid ------------------------------------------------------------------------------------
+
+
+def test_the_grid_shows_grades(show):
+    letters = show().page.locator("tbody .chip").all_inner_texts()  # row by row
     assert letters.count("N") == 22
-    assert (letters[4], letters[15], letters[18]) == ("–", "S", "M")  # row by row: L1/L2 right recess; L4/L5 canal, left recess
-    screen.cell("Left Neural Foraminal Narrowing", "L4/L5").click()
+    assert letters[4] == "–"  # the right recess at L1/L2
+    assert letters[15] == "S"  # the canal at L4/L5
+    assert letters[18] == "M"  # the left recess there
+
+
+def test_the_grid_takes_every_pane_to_a_point_and_describes_it(show):
+    screen = show()
+    screen.cell(LEFT_FORAMEN, "L4/L5").click()
     assert screen.slices() == [5, 5, 5]  # x = 8, y = 4, z = -20
-    screen.cell("Spinal Canal Stenosis", "L1/L2").click()
+    screen.cell(CANAL, "L1/L2").click()
     assert screen.slices() == [3, 3, 2]  # z = 20, the middle of the upper block
-    screen.cell("Right Subarticular Stenosis", "L4/L5").hover()
-    assert "Point on instance 99 of series 73, which is not here" in screen.page.locator(".detail").inner_text()
+    screen.cell(RIGHT_RECESS, "L4/L5").hover()
+    assert "Point on instance 99 of series 73, which is not here" in screen.detail()
     screen.page.mouse.move(5, 5)
-    assert "Spinal Canal Stenosis · L1/L2" in screen.page.locator(".detail").inner_text()  # back to the cell chosen
+    assert "Spinal Canal Stenosis · L1/L2" in screen.detail()  # the chosen cell again
 
 
 def test_a_click_on_a_cell_brings_its_point_into_a_zoomed_view(show):
     screen = show()
     screen.view(SAGITTAL_T2).focus()
-    for _ in range(10):
-        screen.page.keyboard.press("+")
-    screen.cell("Spinal Canal Stenosis", "L1/L2").click()
+    screen.press(*["+"] * 10)
+    screen.cell(CANAL, "L1/L2").click()
     screen.slices()
-    screen.page.mouse.move(*screen.at(SAGITTAL_T2, (39.5, 29.5)))  # the middle of the pane
+    screen.move(SAGITTAL_T2, (39.5, 29.5))  # the middle of the pane
     assert screen.text(SAGITTAL_T2, "tip") == "Spinal Canal Stenosis · L1/L2\nNormal/Mild"
 
 
-def test_the_grid_is_walked_by_arrow_keys(show):
+def test_arrow_keys_move_in_the_grid_and_stay_in_it(show):
     screen = show()
-    screen.cell("Spinal Canal Stenosis", "L4/L5").focus()
-    for key in ("ArrowRight", "ArrowDown", "ArrowDown", "Enter"):  # the second step down would leave the grid, and stays
-        screen.page.keyboard.press(key)
-    pressed = screen.page.locator(".cell[aria-pressed=true]")
-    assert pressed.get_attribute("aria-label") == "Left Neural Foraminal Narrowing, L5/S1: Normal/Mild"
+    screen.cell(CANAL, "L4/L5").focus()
+    screen.press("ArrowRight", "ArrowDown")
+    screen.press("ArrowDown", "Enter")  # this step down would leave the grid
+    assert spoken(screen.chosen) == "Left Neural Foraminal Narrowing, L5/S1: Normal/Mild"
 
 
-def test_predictions_stand_beside_the_labels(show):
+# ---- Predictions ---------------------------------------------------------------------------------
+
+
+def test_predictions_are_shown_beside_the_labels(show):
     screen = show(predictions(note=["carried from T1", None]))
-    labels = [screen.cell(c, "L4/L5").get_attribute("aria-label") for c in (rsna.CANAL, "Left Subarticular Stenosis")]
-    assert labels == [
-        "Spinal Canal Stenosis, L4/L5: Severe; predicted Severe, 70 %; right",
-        "Left Subarticular Stenosis, L4/L5: Moderate; predicted Severe, 50 %; wrong",
-    ]
-    assert screen.cell(rsna.CANAL, "L4/L5").inner_text().split() == ["S", "✓"]
-    assert screen.cell("Left Subarticular Stenosis", "L4/L5").inner_text().split() == ["M", "✗"]
-    told = screen.page.locator(".detail").inner_text()
-    assert "Found at L 0.0 · P 5.0 · I 17.0 mm, 3.0 mm from the label" in told
-    assert "carried from T1" in told
-    assert screen.colour(SAGITTAL_T1, (22.5, 38.5)) == SEVERE  # the cross, in a series that carries no label for it
-    screen.page.mouse.move(*screen.at(SAGITTAL_T1, (22.5, 38.5)))
+    canal, recess = screen.cell(CANAL, "L4/L5"), screen.cell(LEFT_RECESS, "L4/L5")
+    assert spoken(canal) == "Spinal Canal Stenosis, L4/L5: Severe; predicted Severe, 70 %; right"
+    assert spoken(recess) == (
+        "Left Subarticular Stenosis, L4/L5: Moderate; predicted Severe, 50 %; wrong"
+    )
+    assert canal.inner_text().split() == ["S", "✓"]
+    assert recess.inner_text().split() == ["M", "✗"]
+    assert "Found at L 0.0 · P 5.0 · I 17.0 mm, 3.0 mm from the label" in screen.detail()
+    assert "carried from T1" in screen.detail()
+
+
+def test_a_predicted_point_is_marked_in_series_without_a_label_for_it(show):
+    screen = show(predictions())
+    predicted = (22.5, 38.5)
+    assert screen.colour(SAGITTAL_T1, predicted) == SEVERE
+    screen.move(SAGITTAL_T1, predicted)
     tip = screen.pane(SAGITTAL_T1).locator(".tip")
-    assert tip.inner_text().startswith("Spinal Canal Stenosis · L4/L5\npredicted Severe, 70 %\n3.0 mm from the label")
-    assert [bar.get_attribute("style").split(";")[0] for bar in tip.locator("i").all()] == [
-        "width: 10%",
-        "width: 20%",
-        "width: 70%",
-    ]
+    lines = tip.inner_text().split("\n")
+    assert lines[0] == "Spinal Canal Stenosis · L4/L5"
+    assert lines[1] == "predicted Severe, 70 %"
+    assert lines[2].startswith("3.0 mm from the label")
+    bars = [bar.get_attribute("style").split(";")[0] for bar in tip.locator("i").all()]
+    assert bars == ["width: 10%", "width: 20%", "width: 70%"]
+
+
+def test_a_prediction_without_a_note_names_its_source_if_that_is_the_prior(show):
+    notes = ["", "canal not found"]
+    screen = show(predictions(source="prior", note=notes))
+    note = screen.page.locator(".note")
+    assert note.inner_text() == "weighted prior"
+    screen.cell(LEFT_RECESS, "L4/L5").click()
+    assert note.inner_text() == "canal not found"
+
+
+def test_a_prediction_of_a_model_names_no_source(show):
+    assert show(predictions(source="model")).page.locator(".note").count() == 0
 
 
 def test_a_cell_without_a_label_point_goes_to_the_predicted_one(show):
-    table = predictions().iloc[:1].assign(row_id=rsna.row_id(STUDY, "Right Subarticular Stenosis", "L1/L2"), x_mm=-8.0, z_mm=20.0)
-    screen = show(table)
-    screen.cell("Right Subarticular Stenosis", "L1/L2").click()
+    row_id = rsna.row_id(STUDY, RIGHT_RECESS, "L1/L2")
+    screen = show(predictions().iloc[:1].assign(row_id=row_id, x_mm=-8.0, z_mm=20.0))
+    screen.cell(RIGHT_RECESS, "L1/L2").click()
     assert screen.slices() == [1, 1, 2]
-    assert "Label: not graded" in screen.page.locator(".detail").inner_text()
+    assert "Label: not graded" in screen.detail()
 
 
 def test_markup_in_a_note_stays_text(show):
-    note = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
+    script = "document.title = 'taken'"
+    note = f'</script><script>{script}</script><img src=x onerror="{script}">'
     screen = show(predictions(note=note))
     assert screen.page.locator(".note").inner_text() == note
     assert screen.page.title() == f"Study {STUDY}"
     assert screen.noise == [screen.url]
 
 
-def test_what_is_missing_is_said_and_the_rest_works(show, tmp_path):
+# ---- Series --------------------------------------------------------------------------------------
+
+
+def test_what_is_missing_is_named_and_the_rest_works(show, tmp_path):
     root = write_study(tmp_path / "partial")
-    shutil.rmtree(root / "train_images" / str(STUDY) / str(T1))
-    table = pd.read_csv(root / "train_series_descriptions.csv")
-    table[table.series_id != AXIAL].to_csv(root / "train_series_descriptions.csv", index=False)
-    shutil.rmtree(root / "train_images" / str(STUDY) / str(AXIAL))
+    for series in (T1, AXIAL):
+        shutil.rmtree(root / "train_images" / str(STUDY) / str(series))
+    path = root / "train_series_descriptions.csv"
+    table = pd.read_csv(path)
+    table[table.series_id != AXIAL].to_csv(path, index=False)
     screen = show(predictions(), root)
-    assert (
-        screen.text(SAGITTAL_T1, "message") == f"The images of series {T1} are not on this disk; part of the download is missing."
+    assert screen.text(SAGITTAL_T1, "message") == (
+        f"The images of series {T1} are not on this disk; part of the download is missing."
     )
     assert screen.text(AXIAL_T2, "message") == "This study has no Axial T2 series."
     assert screen.slice(SAGITTAL_T2) == 3
     screen.view(AXIAL_T2).click()
-    screen.page.keyboard.press("ArrowDown")
+    screen.press("ArrowDown")
     assert screen.noise == [screen.url]
 
 
-def test_any_series_can_be_put_into_a_pane(show, root, tmp_path):
+@pytest.fixture
+def with_second_axial(root, tmp_path):
+    """The study and a second axial series, 74: three slices at z = 30, 26, 22."""
     more = tmp_path / "more"
     shutil.copytree(root, more)
+    folder = more / "train_images" / str(STUDY) / "74"
     for i in range(3):
-        place = (i, np.full((30, 40), 400 + i), (-20, -10, 30 - 4 * i), [[1, 0, 0], [0, 1, 0]], (1.0, 1.0))
-        write_image(more / "train_images" / str(STUDY) / "74", *place)
+        origin = (-20, -10, 30 - 4 * i)
+        write_image(folder, i, np.full((30, 40), 400 + i), origin, AXIAL_AXES, (1.0, 1.0))
     with (more / "train_series_descriptions.csv").open("a") as file:
         file.write(f"{STUDY},74,Axial T2\n")
-    screen = show(folder=more)
+    return more
+
+
+def test_a_series_chosen_for_a_pane_opens_at_the_crosshair(show, with_second_axial):
+    screen = show(folder=with_second_axial)
     picker = screen.pane(AXIAL_T2).get_by_label("Series in the Axial T2 pane")
     assert picker.locator("option").all_inner_texts()[:2] == ["Axial T2 · 73", "Axial T2 · 74"]
     screen.click(SAGITTAL_T2, (45, 17))  # z = 26
     picker.select_option("74")
-    assert (screen.slice(AXIAL_T2), screen.text(AXIAL_T2, "bl")) == (2, "Slice 2 of 3\nInstance 1\nS 26.0 mm")
-    screen.cell("Left Subarticular Stenosis", "L4/L5").click()  # annotated on series 73: the pane changes back
+    assert screen.text(AXIAL_T2, "bl") == "Slice 2 of 3\nInstance 1\nS 26.0 mm"
+    screen.cell(LEFT_RECESS, "L4/L5").click()  # annotated on series 73: the pane changes back
     assert picker.input_value() == "73"
     assert screen.slice(AXIAL_T2) == 5
+
+
+def test_keys_step_through_all_series_of_the_study_and_round(show, with_second_axial):
+    screen = show(folder=with_second_axial)
+    picker = screen.pane(AXIAL_T2).get_by_label("Series in the Axial T2 pane")
+    screen.cell(LEFT_RECESS, "L4/L5").click()
     screen.view(AXIAL_T2).focus()
     screen.press("PageDown")
     assert picker.input_value() == "74"
-    screen.press("PageDown")  # after its own kind come the others
-    screen.slices()
-    assert screen.text(AXIAL_T2, "bl") == "Slice 5 of 5\nInstance 1\nL 8.0 mm"  # the crosshair is at x = 10
+    screen.press("PageDown")  # after the series of its own kind come the others
+    # The crosshair is at x = 10.
+    assert screen.text(AXIAL_T2, "bl") == "Slice 5 of 5\nInstance 1\nL 8.0 mm"
     assert screen.text(AXIAL_T2, "tl") == "Sagittal T1"
-    screen.press("PageUp", "PageUp", "PageUp")  # and round
-    screen.slices()
+    screen.press("PageUp", "PageUp", "PageUp")
     assert screen.text(AXIAL_T2, "tl") == "Sagittal T2/STIR"
+
+
+# ---- Cine, keys, distances -----------------------------------------------------------------------
+
+WATCH_SLICES = """() => {
+  const host = document.querySelector(".spine-viewer").shadowRoot;
+  const corner = host.querySelector('[data-kind="Sagittal T1"] .bl');
+  window.seen = [];
+  new MutationObserver(() => window.seen.push(parseInt(corner.textContent.slice(6))))
+    .observe(corner, { childList: true, characterData: true, subtree: true });
+}"""
 
 
 def test_cine_runs_to_the_end_and_back_and_stops(show):
     screen = show()
     player = screen.pane(SAGITTAL_T1).locator(".player")
-    assert player.get_attribute("aria-label") == "Cine of Sagittal T1, 8 slices a second"
+    assert spoken(player) == "Cine of Sagittal T1, 8 slices a second"
     screen.view(SAGITTAL_T1).focus()
     screen.press("]", "]", "]")  # 8, 10, 13, 16
-    screen.page.evaluate("""() => {
-      const pane = document.querySelector('.spine-viewer').shadowRoot.querySelector('[data-kind="Sagittal T1"]');
-      window.seen = [];
-      new MutationObserver(() => window.seen.push(parseInt(pane.querySelector('.bl').textContent.slice(6))))
-        .observe(pane.querySelector('.bl'), { childList: true, characterData: true, subtree: true });
-    }""")
+    screen.page.evaluate(WATCH_SLICES)
     screen.press("c")
-    assert player.get_attribute("aria-label") == "Stop cine of Sagittal T1"
+    assert spoken(player) == "Stop cine of Sagittal T1"
     while screen.page.evaluate("window.seen.length") < 11:
         screen.page.wait_for_timeout(50)
     player.click()
@@ -442,10 +590,10 @@ def test_cine_runs_to_the_end_and_back_and_stops(show):
 def test_keys_move_the_crosshair_by_a_millimetre(show):
     screen = show()
     screen.view(SAGITTAL_T2).focus()
-    screen.press(*["Shift+ArrowUp"] * 36)  # from z = -20 to 16, and the mouse test's slice
+    screen.press(*["Shift+ArrowUp"] * 36)  # from z = -20 to 16, where the mouse test clicks
     assert screen.slices() == [3, 3, 3]
     screen.view(AXIAL_T2).focus()
-    screen.press(*["Shift+ArrowRight"] * 7)  # 7 mm to the patient's left, nearest to the slice at 8 mm
+    screen.press(*["Shift+ArrowRight"] * 7)  # 7 mm to the left, nearest to the slice at 8 mm
     assert screen.slices() == [5, 5, 3]
 
 
@@ -458,227 +606,295 @@ def test_the_window_and_the_rest_have_keys_too(show):
     assert screen.window(AXIAL_T2) == (900, 500)
 
 
-def test_a_distance_is_measured_in_mm_by_mouse_and_by_keys(show):
+@pytest.fixture
+def measured(show):
+    """A distance of 30 columns of 1 mm and 20 rows of 2 mm, measured with the mouse."""
     screen = show()
     screen.button("Measure").click()
-    screen.page.mouse.move(*screen.at(SAGITTAL_T2, (20, 10)))
+    screen.move(SAGITTAL_T2, (20, 10))
     screen.page.mouse.down()
-    screen.page.mouse.move(*screen.at(SAGITTAL_T2, (50, 30)), steps=3)  # 30 columns of 1 mm, 20 rows of 2 mm
+    screen.move(SAGITTAL_T2, (50, 30), steps=3)
     screen.page.mouse.up()
-    assert screen.slices() == [3, 3, 5]  # the crosshair stayed
-    assert screen.text(SAGITTAL_T2, "measured") == "Distance 50.0 mm"
-    line = [min(screen.colour(SAGITTAL_T2, (35 + i / 10, 20))) for i in range(-10, 10)]  # across its middle
-    assert max(line) > 215  # white, on grey of 128 with a dark halo
-    assert min(line) < 80
-    screen.click(SAGITTAL_T2, (70, 50))  # a click measures nothing
-    assert screen.text(SAGITTAL_T2, "measured") == "Distance 50.0 mm"
-    screen.press("ArrowDown")
-    screen.slices()
-    assert screen.text(SAGITTAL_T2, "measured") == ""  # it belongs to its slice
+    return screen
+
+
+def test_a_distance_is_measured_in_mm_by_mouse(measured):
+    assert measured.slices() == [3, 3, 5]  # the crosshair stayed
+    assert measured.text(SAGITTAL_T2, "measured") == "Distance 50.0 mm"
+    measured.click(SAGITTAL_T2, (70, 50))  # a click measures nothing
+    assert measured.text(SAGITTAL_T2, "measured") == "Distance 50.0 mm"
+    measured.press("ArrowDown")
+    assert measured.text(SAGITTAL_T2, "measured") == ""  # it belongs to its slice
+
+
+def test_its_line_is_white_with_a_dark_halo(measured):
+    across = [(35 + i / 10, 20) for i in range(-10, 10)]  # through the middle of the line
+    greys = [min(measured.colour(SAGITTAL_T2, xy)) for xy in across]
+    assert max(greys) > 215  # the image is 128
+    assert min(greys) < 80
+
+
+def test_a_distance_is_measured_in_mm_by_keys(show):
+    screen = show()
+    screen.button("Measure").click()
     screen.view(AXIAL_T2).focus()
     screen.press("Enter", *["Shift+ArrowDown"] * 12, "Enter")
-    screen.slices()
     assert screen.text(AXIAL_T2, "measured") == "Distance 12.0 mm"
     screen.press("Escape")
-    screen.slices()
     assert screen.text(AXIAL_T2, "measured") == ""
 
 
-def test_blocks_draw_every_slice_of_the_other_series_where_it_lies(show):
-    screen = show()
-    between = (45 + 15, (60 - (-20 + 4 / np.cos(TILT) + 15 * np.tan(TILT))) / 2)  # the block's slice 4 mm above the one on show
-    assert len(set(screen.colour(SAGITTAL_T2, between))) == 1
-    screen.button("Blocks").click()
-    red, green, blue = screen.colour(SAGITTAL_T2, between)
-    assert min(red, green) - blue > 20  # faintly the axial pane's yellow
-
-
-def test_a_point_is_named_with_its_level(show):
-    screen = show()
-
-    def light_beside_the_point():  # within the 30 screen pixels right of the circle
-        x, y = np.round(screen.at(SAGITTAL_T2, (45, 20)) - list(screen.view(SAGITTAL_T2).bounding_box().values())[:2]).astype(int)
-        return (screen.pixels(SAGITTAL_T2)[y - 8 : y + 8, x + 10 : x + 40].min(axis=2) > 215).sum()
-
-    assert light_beside_the_point() > 20
-    screen.press("l")
-    screen.button("Labels").click()
-    assert light_beside_the_point() == 0
-
-
-# ---- Filters ---------------------------------------------------------------------------------------------------------
+# ---- Filters -------------------------------------------------------------------------------------
 
 
 def many_predictions():
-    """A prediction for each of the 22 Normal/Mild cells and the two others; by row id, so easy to count."""
+    """A prediction for each of the 25 cells: all Normal/Mild but for four canals."""
     p = {rsna.row_id(STUDY, *target): (0.9, 0.06, 0.04) for target in rsna.TARGETS}
-    p[rsna.row_id(STUDY, rsna.CANAL, "L1/L2")] = (0.3, 0.6, 0.1)  # wrong
-    p[rsna.row_id(STUDY, rsna.CANAL, "L2/L3")] = (0.1, 0.1, 0.8)  # wrong, and surer of it
-    p[rsna.row_id(STUDY, rsna.CANAL, "L3/L4")] = (0.55, 0.35, 0.1)  # right, not sure
-    p[rsna.row_id(STUDY, rsna.CANAL, "L4/L5")] = (0.25, 0.3, 0.45)  # right, least sure
-    return pd.DataFrame([(row, *shares) for row, shares in p.items()], columns=["row_id", *rsna.GRADE_COLUMNS])
+    p[rsna.row_id(STUDY, CANAL, "L1/L2")] = (0.3, 0.6, 0.1)  # wrong
+    p[rsna.row_id(STUDY, CANAL, "L2/L3")] = (0.1, 0.1, 0.8)  # wrong, and more confident
+    p[rsna.row_id(STUDY, CANAL, "L3/L4")] = (0.55, 0.35, 0.1)  # right, not confident
+    p[rsna.row_id(STUDY, CANAL, "L4/L5")] = (0.25, 0.3, 0.45)  # right, least confident
+    table = pd.DataFrame.from_dict(p, "index", columns=rsna.GRADE_COLUMNS)
+    return table.rename_axis("row_id").reset_index()
 
 
-def test_filters_count_dim_and_step_through_their_cells(show):
+def filters(screen):
+    buttons = screen.page.locator(".filters .group").first.locator("button:visible")
+    return buttons.all_inner_texts()
+
+
+def chosen_after(screen, *keys):
+    """The cell chosen after some keys: condition and level."""
+    screen.press(*keys)
+    return spoken(screen.chosen).split(":")[0]
+
+
+def test_filters_count_and_dim_their_cells(show):
     screen = show(many_predictions())
-    chosen = screen.page.locator(".cell[aria-pressed=true]")
-    filters = screen.page.locator(".filters .group").first.locator("button:visible")
-    # 24 graded cells: two canals and the Moderate left recess at L4/L5 are wrong
-    assert filters.all_inner_texts() == ["All 25", "Narrowed 2", "Right 21", "Wrong 3", "Unsure 2"]
-
-    def go(*keys):
-        screen.press(*keys)
-        return chosen.get_attribute("aria-label").split(":")[0]
-
+    # 24 cells have a label: two canals and the Moderate left recess at L4/L5 are wrong.
+    assert filters(screen) == ["All 25", "Narrowed 2", "Right 21", "Wrong 3", "Unsure 2"]
     screen.button("Wrong 3").click()
-    assert screen.page.locator(".cell.aside").count() == 22
-    assert go() == "Left Subarticular Stenosis, L4/L5"  # Moderate was given 0.06: the surest mistake
-    assert go("n") == "Spinal Canal Stenosis, L2/L3"  # 0.1
-    assert go("n") == "Spinal Canal Stenosis, L1/L2"  # 0.3
-    assert go("n") == "Left Subarticular Stenosis, L4/L5"  # and round
-    assert screen.slices()[2] == 5  # the panes came along
-    screen.button("Unsure 2").click()
-    assert go() == "Spinal Canal Stenosis, L4/L5"  # 0.45
-    screen.page.get_by_role("button", name="Next of these (n)").click()
-    assert go() == "Spinal Canal Stenosis, L3/L4"  # 0.55
-    assert go("Shift+N") == "Spinal Canal Stenosis, L4/L5"
+    assert screen.page.locator(".cell.dimmed").count() == 22
     screen.button("All 25").click()
-    assert screen.page.locator(".cell.aside").count() == 0
-    assert go("n") == "Left Neural Foraminal Narrowing, L4/L5"  # reading order
+    assert screen.page.locator(".cell.dimmed").count() == 0
+
+
+def test_mistakes_are_stepped_through_with_the_most_confident_first(show):
+    screen = show(many_predictions())
+    screen.button("Wrong 3").click()
+    # By the probability of the label: 0.06 of Moderate, then 0.1 and 0.3 of Normal/Mild.
+    assert chosen_after(screen) == "Left Subarticular Stenosis, L4/L5"
+    assert chosen_after(screen, "n") == "Spinal Canal Stenosis, L2/L3"
+    assert chosen_after(screen, "n") == "Spinal Canal Stenosis, L1/L2"
+    assert chosen_after(screen, "n") == "Left Subarticular Stenosis, L4/L5"  # and round
+    assert screen.slices()[2] == 5  # the panes followed
+
+
+def test_unsure_predictions_are_stepped_through_with_the_least_confident_first(show):
+    screen = show(many_predictions())
+    screen.button("Unsure 2").click()
+    assert chosen_after(screen) == "Spinal Canal Stenosis, L4/L5"  # 0.45
+    screen.button("Next of these (n)").click()
+    assert chosen_after(screen) == "Spinal Canal Stenosis, L3/L4"  # 0.55
+    assert chosen_after(screen, "Shift+N") == "Spinal Canal Stenosis, L4/L5"
+    screen.button("All 25").click()
+    assert chosen_after(screen, "n") == "Left Neural Foraminal Narrowing, L4/L5"  # reading order
 
 
 def test_a_study_without_predictions_has_no_filters_for_them(show):
-    filters = show().page.locator(".filters .group").first.locator("button:visible")
-    assert filters.all_inner_texts() == ["All 25", "Narrowed 2"]
+    assert filters(show()) == ["All 25", "Narrowed 2"]
 
 
-# ---- The quiz --------------------------------------------------------------------------------------------------------
+# ---- The quiz ------------------------------------------------------------------------------------
+
+FOCUSED = "() => document.querySelector('.spine-viewer').shadowRoot.activeElement.ariaLabel"
 
 
-def test_a_quiz_hides_asks_reveals_and_scores(show):
+@pytest.fixture
+def quizzed(show):
+    """A quiz that has just started, on a study with predictions."""
     screen = show(many_predictions())
-    chosen = screen.page.locator(".cell[aria-pressed=true]")
-    quiz = screen.page.get_by_role("group", name="Quiz")
-    assert not quiz.is_visible()
+    assert not quiz_box(screen).is_visible()
     screen.button("Quiz").click()
-    assert quiz.locator("h4").inner_text() == "Your grade? 0 of 24 given"
-    assert chosen.get_attribute("aria-label") == "Spinal Canal Stenosis, L1/L2: not answered"
-    page = screen.page.locator(".viewer").inner_text()
-    assert "Label" not in page.split("Blocks")[1]
-    assert "redicted" not in screen.page.locator(".detail").inner_text()
-    assert not screen.page.locator(".filters").is_visible()
-    white = screen.pixels(SAGITTAL_T2).reshape(-1, 3)
-    assert not (abs(white.astype(int) - SEVERE).max(axis=1) < 12).any()  # no colour gives a grade away
-    screen.page.mouse.move(*screen.at(SAGITTAL_T2, (45, 20)))
-    assert screen.text(SAGITTAL_T2, "tip") == "Spinal Canal Stenosis · L1/L2\nyour grade?"
+    return screen
 
-    screen.view(AXIAL_T2).focus()
-    screen.press("1", "2", "3")  # reading order: canal, left foramen, right foramen of L1/L2
-    assert quiz.locator("h4").inner_text() == "Your grade? 3 of 24 given"
-    assert screen.page.locator("tbody .chip").all_inner_texts()[:5] == ["N", "M", "S", "?", "–"]
-    screen.cell("Right Subarticular Stenosis", "L1/L2").click()
-    assert "no label, so it is not asked" in quiz.inner_text()
-    screen.press("3")
-    assert quiz.locator("h4").inner_text() == "Your grade? 3 of 24 given"
-    screen.cell(rsna.CANAL, "L4/L5").click()
-    screen.press("3")  # the focus is in the grid, and goes on with the questions
-    assert screen.page.evaluate("() => document.querySelector('.spine-viewer').shadowRoot.activeElement.ariaLabel") == (
-        "Left Neural Foraminal Narrowing, L4/L5: not answered"
-    )
-    quiz.get_by_role("button", name="2 Moderate").click()
 
-    quiz.get_by_role("button", name="Reveal").click()
-    rows = [row.locator("th, td").all_inner_texts() for row in quiz.locator("tbody tr").all()]
-    # graded: N N N S N by label; given: N M S S M. Weights 1 1 1 4 1: 5 of 8. The model: M N N S N, 7 of 8.
-    assert rows == [["You", "2 of 5", "63 %"], ["Model", "4 of 5", "88 %"], ["Always Normal/Mild", "4 of 5", "50 %"]]
-    label = screen.cell("Left Neural Foraminal Narrowing", "L1/L2").get_attribute("aria-label")
-    assert label.endswith("your grade Moderate; wrong; label Normal/Mild; predicted Normal/Mild, 90 %")
-    screen.button("Missed 3").click()
-    assert chosen.get_attribute("aria-label").startswith("Left Neural Foraminal Narrowing, L1/L2")
-    screen.press("n")
-    assert chosen.get_attribute("aria-label").startswith("Right Neural Foraminal Narrowing, L1/L2")
+def quiz_box(screen):
+    return screen.inside.get_by_role("group", name="Quiz")
 
-    screen.button("Again").click()
-    assert quiz.locator("h4").inner_text() == "Your grade? 0 of 24 given"
-    screen.button("Leave quiz").click()
-    assert "Label: Normal/Mild" in screen.page.locator(".detail").inner_text()
+
+def quiz_title(screen):
+    return quiz_box(screen).locator("h4").inner_text()
+
+
+def score_rows(screen):
+    rows = quiz_box(screen).locator("tbody tr").all()
+    return [row.locator("th, td").all_inner_texts() for row in rows]
+
+
+def test_a_quiz_hides_labels_and_predictions(quizzed):
+    assert quiz_title(quizzed) == "Your grade? 0 of 24 given"
+    assert spoken(quizzed.chosen) == "Spinal Canal Stenosis, L1/L2: not answered"
+    below_toolbar = quizzed.page.locator(".viewer").inner_text().split("Blocks")[1]
+    assert "Label" not in below_toolbar
+    assert "redicted" not in quizzed.detail()
+    assert not quizzed.page.locator(".filters").is_visible()
+    quizzed.move(SAGITTAL_T2, (45, 20))
+    tip = quizzed.text(SAGITTAL_T2, "tip")
+    assert tip == "Spinal Canal Stenosis · L1/L2\nyour grade?"
+
+
+def test_no_colour_in_a_quiz_gives_a_grade_away(quizzed):
+    pixels = quizzed.pixels(SAGITTAL_T2).reshape(-1, 3).astype(int)
+    assert not (abs(pixels - SEVERE).max(axis=1) < 12).any()
+
+
+def test_grades_are_given_in_reading_order_and_unlabelled_cells_are_not_asked(quizzed):
+    quizzed.view(AXIAL_T2).focus()
+    quizzed.press("1", "2", "3")  # canal, left foramen, right foramen of L1/L2
+    assert quiz_title(quizzed) == "Your grade? 3 of 24 given"
+    chips = quizzed.page.locator("tbody .chip").all_inner_texts()
+    assert chips[:5] == ["N", "M", "S", "?", "–"]
+    quizzed.cell(RIGHT_RECESS, "L1/L2").click()
+    assert "no label, so it is not asked" in quiz_box(quizzed).inner_text()
+    quizzed.press("3")
+    assert quiz_title(quizzed) == "Your grade? 3 of 24 given"
+
+
+def test_a_grade_given_in_the_grid_moves_the_focus_to_the_next_question(quizzed):
+    quizzed.cell(CANAL, "L4/L5").click()
+    quizzed.press("3")
+    next_cell = "Left Neural Foraminal Narrowing, L4/L5: not answered"
+    assert quizzed.page.evaluate(FOCUSED) == next_cell
+
+
+@pytest.fixture
+def revealed(quizzed):
+    """By label N N N S N, given N M S S M."""
+    quizzed.view(AXIAL_T2).focus()
+    quizzed.press("1", "2", "3")
+    quizzed.cell(CANAL, "L4/L5").click()
+    quizzed.press("3")
+    quiz_box(quizzed).get_by_role("button", name="2 Moderate").click()
+    quiz_box(quizzed).get_by_role("button", name="Reveal").click()
+    return quizzed
+
+
+def test_a_revealed_quiz_scores_the_learner_the_model_and_always_normal(revealed):
+    # Weights 1 1 1 4 1: the learner has 5 of 8; the model says M N N S N, 7 of 8.
+    assert score_rows(revealed) == [
+        ["You", "2 of 5", "63 %"],
+        ["Model", "4 of 5", "88 %"],
+        ["Always Normal/Mild", "4 of 5", "50 %"],
+    ]
+
+
+def test_a_revealed_quiz_shows_answer_label_and_prediction(revealed):
+    said = spoken(revealed.cell(LEFT_FORAMEN, "L1/L2"))
+    answer = "your grade Moderate; wrong; label Normal/Mild; predicted Normal/Mild, 90 %"
+    assert said.endswith(answer)
+    revealed.button("Missed 3").click()
+    assert chosen_after(revealed) == "Left Neural Foraminal Narrowing, L1/L2"
+    assert chosen_after(revealed, "n") == "Right Neural Foraminal Narrowing, L1/L2"
+
+
+def test_a_quiz_can_be_started_again_and_left(revealed):
+    revealed.button("Again").click()
+    assert quiz_title(revealed) == "Your grade? 0 of 24 given"
+    revealed.button("Leave quiz").click()
+    assert "Label: Normal/Mild" in revealed.detail()
 
 
 def test_the_last_answer_leads_to_the_button_that_reveals(show):
     screen = show()
     screen.button("Quiz").click()
     screen.press(*"1" * 24, "Enter")
-    rows = screen.page.locator(".scores tbody tr").all_inner_texts()
-    assert [row.split("\t")[1] for row in rows] == ["22 of 24", "22 of 24"]  # all Normal/Mild: right but for two
-    # 22 cells of weight 1, one of 2, one of 4: 22 / 28
-    assert rows[0].split("\t")[2] == "79 %"
+    # All Normal/Mild, right but for two: 22 cells of weight 1, one of 2, one of 4: 22 / 28.
+    you, always = score_rows(screen)
+    assert you == ["You", "22 of 24", "79 %"]
+    assert always[1] == "22 of 24"
 
 
 def test_a_study_without_labels_asks_nothing(show, tmp_path):
     root = write_study(tmp_path / "unlabelled")
     labels = pd.read_csv(root / "train.csv")
-    labels[["study_id"]].reindex(columns=labels.columns).to_csv(root / "train.csv", index=False)
-    screen = show(folder=root)
-    assert screen.button("Quiz").is_disabled()
-    assert screen.button("Quiz").get_attribute("title") == "This study has no labels to be quizzed on"
+    unlabelled = labels[["study_id"]].reindex(columns=labels.columns)
+    unlabelled.to_csv(root / "train.csv", index=False)
+    quiz = show(folder=root).button("Quiz")
+    assert quiz.is_disabled()
+    assert quiz.get_attribute("title") == "This study has no labels to be quizzed on"
 
 
 TWO_VIEWS = """async ([code, study, images]) => {
-  const { default: widget } = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  const { default: widget } = await import(url);
   const bytes = Uint8Array.from(atob(images), (c) => c.charCodeAt(0));
   const state = { study, images: new DataView(bytes.buffer), quiz: { on: false } };
   const heard = {};
   const model = {
     get: (name) => state[name],
-    set: (name, value) => { state[name] = value; for (const act of heard[`change:${name}`] ?? []) act(); },
+    set: (name, value) => {
+      state[name] = value;
+      for (const act of heard[`change:${name}`] ?? []) act();
+    },
     save_changes: () => {},
     on: (name, act) => (heard[name] ??= []).push(act),
     off: (name, act) => (heard[name] = heard[name].filter((other) => other !== act)),
   };
-  window.model = model;
-  window.close = [0, 1].map(() => widget.render({ model, el: document.body.appendChild(document.createElement("div")) }));
-  window.heard = heard;
+  const open = () => {
+    const el = document.body.appendChild(document.createElement("div"));
+    return widget.render({ model, el });
+  };
+  Object.assign(window, { model, heard, close: [open(), open()] });
 }"""
 
 
 def test_two_views_of_one_widget_hold_the_same_quiz(browser, root):
     data = viewer.payload(rsna.load_tables(root), STUDY)
     page = browser.new_page(viewport={"width": 1200, "height": 1800})
-    page.evaluate(TWO_VIEWS, [viewer.module(), data.study, base64.b64encode(data.images).decode()])
+    images = base64.b64encode(data.images).decode()
+    page.evaluate(TWO_VIEWS, [viewer.module(), data.study, images])
     one, two = (Screen(page, data, page.locator(".spine-viewer").nth(k)) for k in (0, 1))
     one.button("Quiz").click()
     one.press("2")
-    assert two.inside.get_by_role("group", name="Quiz").locator("h4").inner_text() == "Your grade? 1 of 24 given"
-    two.cell(rsna.CANAL, "L3/L4").click()
+    assert quiz_title(two) == "Your grade? 1 of 24 given"
+    two.cell(CANAL, "L3/L4").click()
     two.press("3")
-    assert page.evaluate("model.get('quiz').answers").count(None) == 23  # neither view forgot the other's answer
-    assert one.cell(rsna.CANAL, "L3/L4").get_attribute("aria-label").endswith("your grade Severe")
+    # Neither view forgot the other's answer.
+    assert page.evaluate("model.get('quiz').answers").count(None) == 23
+    assert spoken(one.cell(CANAL, "L3/L4")).endswith("your grade Severe")
     page.evaluate("close.forEach((end) => end())")
-    assert page.evaluate("Object.values(heard).flat().length") == 0  # nothing listens to a view that is gone
+    # Nothing listens to a view that has been closed.
+    assert page.evaluate("Object.values(heard).flat().length") == 0
     page.close()
 
 
-# ---- For everyone ----------------------------------------------------------------------------------------------------
+# ---- For everyone --------------------------------------------------------------------------------
+
+NAMELESS = """() => {
+  const host = document.querySelector(".spine-viewer").shadowRoot;
+  const name = (e) => e.ariaLabel || e.getAttribute("aria-label") || e.textContent.trim();
+  const controls = [...host.querySelectorAll("button, input, select, .view")];
+  const nameless = controls.filter((e) => e.checkVisibility() && !name(e));
+  return nameless.map((e) => e.outerHTML);
+}"""
+FOCUSED_NAME = """() => {
+  const e = document.querySelector(".spine-viewer").shadowRoot.activeElement;
+  return e && (e.ariaLabel || e.getAttribute("aria-label") || e.textContent);
+}"""
 
 
-def test_every_control_has_a_name_and_the_keyboard_reaches_it(show):
-    screen = show(predictions())
-    screen.button("Quiz").click()
-    names = """() => [...document.querySelector('.spine-viewer').shadowRoot.querySelectorAll('button, input, select, .view')]
-      .filter((e) => e.checkVisibility() && !(e.ariaLabel || e.getAttribute('aria-label') || e.textContent.trim()))
-      .map((e) => e.outerHTML)"""
-    assert screen.page.evaluate(names) == []
-    screen.page.evaluate("() => document.activeElement.blur()")
+def test_every_control_has_a_name(quizzed):
+    assert quizzed.page.evaluate(NAMELESS) == []
+
+
+def test_the_keyboard_reaches_every_control(quizzed):
+    quizzed.page.evaluate("() => document.activeElement.blur()")
     reached = []
     for _ in range(60):
-        screen.press("Tab")
-        reached.append(
-            screen.page.evaluate(
-                "() => { const e = document.querySelector('.spine-viewer').shadowRoot.activeElement;"
-                " return e && (e.ariaLabel || e.getAttribute('aria-label') || e.textContent) }"
-            )
-        )
-    for name in (
+        quizzed.press("Tab")
+        reached.append(quizzed.page.evaluate(FOCUSED_NAME) or "")
+    assert {
         "Full",
         "Quiz",
         "Series in the Axial T2 pane",
@@ -686,57 +902,79 @@ def test_every_control_has_a_name_and_the_keyboard_reaches_it(show):
         "Reveal",
         "1 Normal/Mild",
         "Mouse and keys",
-    ):
-        assert name in reached
-    assert sum("canal" in (n or "").lower() for n in reached) >= 1  # the grid: once, then by arrows
+    } <= set(reached)
+    # The grid: once, then by arrows.
+    assert any("canal" in name.lower() for name in reached)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_can_be_read_in_light_and_dark(browser, root, tmp_path, scheme):
+    path = viewer.StudyViewer(root, STUDY, predictions()).save_html(tmp_path / "study.html")
     page = browser.new_page(color_scheme=scheme, viewport={"width": 1200, "height": 900})
-    page.goto(viewer.StudyViewer(root, STUDY, predictions()).save_html(tmp_path / "study.html").as_uri())
+    page.goto(path.as_uri())
     Screen(page, None).wait()
-    shot = np.array(Image.open(io.BytesIO(page.locator(".detail").screenshot())).convert("L"), float)
+    png = page.locator(".detail").screenshot()
     page.close()
-    paper, ink = np.median(shot), shot.max() if scheme == "dark" else shot.min()
+    shot = np.array(Image.open(io.BytesIO(png)).convert("L"), float)
+    paper = np.median(shot)
+    ink = shot.max() if scheme == "dark" else shot.min()
     assert (paper < 60) == (scheme == "dark")
     light, dark = sorted(((v / 255) ** 2.2 + 0.05 for v in (paper, ink)), reverse=True)
-    assert light / dark > 7  # WCAG's better grade
+    assert light / dark > 7  # WCAG's AAA
+
+
+HEAR_KEYS = """() => {
+  window.heard = [];
+  document.addEventListener("keydown", (e) => window.heard.push(e.key));
+}"""
 
 
 def test_no_plain_key_leaves_the_viewer(show):
     screen = show()
-    screen.page.evaluate("() => { window.heard = []; document.addEventListener('keydown', (e) => window.heard.push(e.key)); }")
+    screen.page.evaluate(HEAR_KEYS)
     screen.view(AXIAL_T2).focus()
-    screen.press("x", "d", "a", "Enter", "ArrowDown", "Escape", "Control+s")  # in a notebook x cuts a cell, d d deletes it
+    # In a notebook x cuts a cell and d d deletes it.
+    screen.press("x", "d", "a", "Enter", "ArrowDown", "Escape", "Control+s")
     assert screen.page.evaluate("window.heard") == ["Control", "s"]
 
 
-# ---- Large and odd studies -------------------------------------------------------------------------------------------
+# ---- Large and unusual studies -------------------------------------------------------------------
 
 
-def test_a_long_axial_and_a_large_sagittal_series_of_mixed_sizes(show, tmp_path):
+@pytest.fixture
+def large(show, tmp_path):
+    """190 axial slices, and 60 sagittal ones of two sizes by turns: 256 × 320 and 512 × 512."""
     root = write_study(tmp_path / "large")
     images = root / "train_images" / str(STUDY)
-    shutil.rmtree(images / str(AXIAL))
-    shutil.rmtree(images / str(T1))
+    spacing = (0.3, 0.3)
+    for series in (AXIAL, T1):
+        shutil.rmtree(images / str(series))
+    axial = flat_image(512, 512, 400)
     for i in range(190):
-        write_image(images / str(AXIAL), i + 1, picture(512, 512, 400), (-80, -80, 95 - i), [[1, 0, 0], [0, 1, 0]], (0.3, 0.3))
+        origin = (-80, -80, 95 - i)
+        write_image(images / str(AXIAL), i + 1, axial, origin, AXIAL_AXES, spacing)
+    sagittal = flat_image(256, 320, 500), flat_image(512, 512, 500)
     for i in range(60):
-        shape = (512, 512) if i % 2 else (256, 320)
-        place = (i - 30, -80, 80), [[0, 1, 0], [0, 0, -1]], (0.3, 0.3)
-        write_image(images / str(T1), i + 1, picture(*shape, 500), *place)
-    screen = show(folder=root)
-    assert screen.slices() == [30, 3, 116]  # the small images of the first end above z = -20: the slice beside it has the point
-    screen.view(AXIAL_T2).focus()
-    screen.press("End")
-    assert screen.text(AXIAL_T2, "bl").startswith("Slice 190 of 190")
-    screen.wait()
-    screen.press("p", "l")
-    screen.view(SAGITTAL_T1).focus()
-    for key in ("Home", "ArrowDown"):
-        screen.press(key)
-        screen.slice(SAGITTAL_T1)
-        width, height = screen.wait().outline(SAGITTAL_T1)
-        assert width / height == pytest.approx(320 / 256 if key == "Home" else 1, rel=0.02)
-    assert screen.noise == [screen.url]
+        origin = (i - 30, -80, 80)
+        write_image(images / str(T1), i + 1, sagittal[i % 2], origin, SAGITTAL_AXES, spacing)
+    return show(folder=root)
+
+
+def test_a_long_axial_series_opens_at_the_point_and_scrolls_to_its_end(large):
+    # The small sagittal images end above z = -20: a large one beside it has the point.
+    assert large.slices() == [30, 3, 116]
+    large.view(AXIAL_T2).focus()
+    large.press("End")
+    assert large.text(AXIAL_T2, "bl").startswith("Slice 190 of 190")
+    assert large.noise == [large.url]
+
+
+def test_images_of_mixed_sizes_keep_their_proportions(large):
+    large.press("p", "l")
+    large.view(SAGITTAL_T1).focus()
+    for key, proportion in (("Home", 320 / 256), ("ArrowDown", 1)):
+        large.press(key)
+        large.slice(SAGITTAL_T1)
+        width, height = large.wait().outline(SAGITTAL_T1)
+        assert width / height == pytest.approx(proportion, rel=0.02)
+    assert large.noise == [large.url]

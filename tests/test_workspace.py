@@ -1,6 +1,10 @@
-"""Where things live, and what a learner is told when the data cannot be had."""
+"""Which folders belong to a source and a preset, on which machine, and what a learner reads when
+they cannot be had."""
 
+import json
+import logging
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +12,14 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from utils import kaggle, rsna, workspace
+from utils import rsna
+from utils.course import kaggle, workspace
+from utils.errors import LumbarError
+from utils.phantom import PhantomSpec
 from utils.presets import get_preset
 
 
-def test_everything_lies_under_one_home(monkeypatch, tmp_path):
+def test_everything_is_under_one_home(monkeypatch, tmp_path):
     monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
     work = workspace.open_workspace("phantom", "t4", data=False)
     assert work.data == tmp_path / "data" / "phantom-128"
@@ -20,7 +27,7 @@ def test_everything_lies_under_one_home(monkeypatch, tmp_path):
     assert work.run == tmp_path / "runs" / "phantom-128-t4"
 
 
-def test_a_folder_of_ones_own(monkeypatch, tmp_path):
+def test_a_users_own_folder(monkeypatch, tmp_path):
     """The first time there is no home yet; afterwards tables can be written into it."""
     monkeypatch.setenv("LUMBAR_HOME", str(tmp_path / "new" / "home"))
     (tmp_path / "mine").mkdir()
@@ -30,7 +37,7 @@ def test_a_folder_of_ones_own(monkeypatch, tmp_path):
     assert work.home.is_dir()
 
 
-def test_the_newest_finished_run_is_found_whatever_it_began_with(monkeypatch, tmp_path):
+def test_the_newest_finished_run_is_found_warm_started_or_not(monkeypatch, tmp_path):
     monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
     work = workspace.open_workspace("sample", "demo", data=False)
     assert work.finished is None
@@ -42,7 +49,8 @@ def test_the_newest_finished_run_is_found_whatever_it_began_with(monkeypatch, tm
 
 
 def test_a_folder_that_is_not_there_names_the_choices(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no such folder\. Use one of phantom, sample, kaggle, or the folder with train"):
+    choices = "Use one of phantom, sample, kaggle, or the folder with train"
+    with pytest.raises(LumbarError, match=rf"no such folder\. {choices}"):
         workspace.open_workspace(str(tmp_path / "none"))
 
 
@@ -55,12 +63,16 @@ def test_real_data_have_folders_of_their_own(monkeypatch, tmp_path):
 
 
 def test_the_sample_is_fetched_into_the_home(monkeypatch, tmp_path):
+    def download_sample(root, studies):
+        root.mkdir(parents=True)
+        return root
+
     monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
-    monkeypatch.setattr(kaggle, "download_sample", lambda root, studies: (root.mkdir(parents=True), root)[1])
+    monkeypatch.setattr(kaggle, "download_sample", download_sample)
     assert workspace.open_workspace("sample").data == tmp_path / "data" / "sample"
 
 
-def test_a_workspace_says_where_things_live_and_what_is_there(monkeypatch, tmp_path):
+def test_a_workspace_says_where_everything_is_and_what_exists(monkeypatch, tmp_path):
     monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
     (tmp_path / "data" / "sample").mkdir(parents=True)
     assert str(workspace.open_workspace("sample", "demo", data=False)).splitlines() == [
@@ -70,26 +82,67 @@ def test_a_workspace_says_where_things_live_and_what_is_there(monkeypatch, tmp_p
     ]
 
 
-# --- three homes -----------------------------------------------------------------------------------------------------
+def test_for_grading_alone_only_the_test_studies_are_simulated(tmp_path, monkeypatch):
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    tiny = replace(get_preset("smoke"), phantom=PhantomSpec(studies=2, test_studies=1))
+    work = workspace.open_workspace("phantom", tiny, only_test=True)
+    tables = rsna.load_tables(work.data)
+    assert (len(tables.studies("train")), len(tables.studies("test"))) == (0, 1)
+    assert len(tables.submission) == 25
+    assert work.run.name == "phantom-2-smoke", "the run of the whole phantom"
+    whole = workspace.open_workspace("phantom", tiny)
+    assert whole.data != work.data
+    (study,) = tables.studies("test")
+    assert rsna.load_tables(whole.data).studies("test") == [study]
+
+    def files(root: Path) -> dict[str, bytes]:
+        paths = sorted((root / "test_images" / str(study)).rglob("*.dcm"))
+        return {path.name: path.read_bytes() for path in paths}
+
+    same = files(work.data) == files(whole.data)
+    assert same, "no patient of the training phantom under another name"
+    again = workspace.open_workspace("phantom", tiny, only_test=True)
+    assert again.data == whole.data, "a phantom that is there is used"
 
 
-HOMES = {"laptop": ("", Path("out").resolve()), "colab": ("COLAB_RELEASE_TAG", Path("/content/lumbar"))}
-HOMES["kaggle"] = ("KAGGLE_KERNEL_RUN_TYPE", Path("/kaggle/working"))
+# --- three environments ---------------------------------------------------------------------------
 
 
-@pytest.fixture(params=HOMES)
-def at(request, monkeypatch):
-    """The name of a home, and this process made to believe that it is there."""
+ENVIRONMENTS = {  # the variable that gives each away, and its home
+    "laptop": ("", Path("out").resolve()),
+    "colab": ("COLAB_RELEASE_TAG", Path("/content/lumbar")),
+    "kaggle": ("KAGGLE_KERNEL_RUN_TYPE", Path("/kaggle/working")),
+}
+GPU_SETTING = {
+    "colab": "Runtime ▸ Change runtime type ▸ T4, L4 or A100",
+    "kaggle": "Settings ▸ Accelerator ▸ GPU T4 x2",
+    "laptop": "a machine with an NVIDIA GPU, or Colab",
+}
+
+
+@pytest.fixture(params=ENVIRONMENTS)
+def at(request, monkeypatch) -> str:
+    """The name of an environment; this process appears to run in it."""
     for name in ("LUMBAR_HOME", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"):
         monkeypatch.delenv(name, raising=False)
-    if HOMES[request.param][0]:
-        monkeypatch.setenv(HOMES[request.param][0], "x")
+    variable, _ = ENVIRONMENTS[request.param]
+    if variable:
+        monkeypatch.setenv(variable, "x")
     return request.param
 
 
-def test_the_place_is_known_and_its_home(at):
-    assert workspace.place() == at
-    assert workspace.home() == HOMES[at][1]
+@pytest.fixture(autouse=True)
+def _log_as_before():
+    """report() shows the package's log, here only for the length of a test."""
+    logger = logging.getLogger("utils")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
+def test_the_environment_is_recognised_and_has_its_home(at):
+    assert workspace.environment() == at
+    assert workspace.home() == ENVIRONMENTS[at][1]
 
 
 def test_the_home_may_be_chosen(at, monkeypatch, tmp_path):
@@ -97,92 +150,152 @@ def test_the_home_may_be_chosen(at, monkeypatch, tmp_path):
     assert workspace.home() == tmp_path
 
 
-def test_the_report_names_the_machine_and_the_menu_where_a_gpu_is_to_be_had(at, monkeypatch):
+def test_the_report_names_the_machine_and_the_menu_that_offers_a_gpu(at, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    told = workspace.report().value
-    assert told["place"] == at
-    assert told["GPU"] == "none; presets demo and cpu_long need none"
-    assert told["to get a GPU"] == {
-        "colab": "Runtime ▸ Change runtime type ▸ T4, L4 or A100",
-        "kaggle": "Settings ▸ Accelerator ▸ GPU T4 x2",
-        "laptop": "a machine with an NVIDIA GPU, or Colab",
-    }[at]  # fmt: skip
-    assert {"memory", "free disk", "this project", "Python", "torch", "ipywidgets"} <= set(told.index)
+    value = workspace.report().value
+    assert value["environment"] == at
+    assert value["GPU"] == "none; presets demo and cpu_long need none"
+    assert value["to get a GPU"] == GPU_SETTING[at]
+    rows = {"memory", "free disk", "this project", "Python", "torch", "ipywidgets"}
+    assert rows <= set(value.index)
     assert "..." not in workspace.report()._repr_html_(), "a notebook shows it whole"
 
 
 @pytest.mark.parametrize(("native", "word"), [(True, "bf16"), (False, "fp16")])
-def test_the_report_says_what_a_gpu_trains_in(monkeypatch, native, word):
+def test_the_report_says_in_which_precision_a_gpu_trains(monkeypatch, native, word):
+    t4 = SimpleNamespace(name="Tesla T4", total_memory=15.8e9)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(name="Tesla T4", total_memory=15.8e9))
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: native or including_emulation)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: t4)
+
+    def is_bf16_supported(including_emulation):
+        return native or including_emulation
+
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", is_bf16_supported)
     monkeypatch.setattr("torch.version.cuda", "12.8")
-    told = workspace.report().value
-    assert (told["GPU"], told["CUDA"]) == (f"Tesla T4, 16 GB, trains in {word}", "12.8")
+    value = workspace.report().value
+    assert value["GPU"] == f"Tesla T4, 16 GB, trains in {word}"
+    assert value["CUDA"] == "12.8"
+
+
+def test_after_the_report_a_notebook_shows_the_log_as_plain_text_once(capsys):
+    for _ in range(2):
+        workspace.report()
+    logging.getLogger("utils.course.kaggle").info("Signed in with a file.")
+    logging.getLogger("utils.files").debug("not shown")
+    logging.getLogger("another.package").info("not shown")
+    assert capsys.readouterr().out == "Signed in with a file.\n"
+
+
+def test_the_course_needs_no_torch():
+    modules = "workspace, plots, quiz, checks, kaggle"
+    program = f"from utils.course import {modules}; import sys; print('torch' in sys.modules)"
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
+# --- runs: warm start, backup, the one to grade with ----------------------------------------------
 
 
 @pytest.fixture
 def mounted(monkeypatch):
-    """Where a stand-in of Colab was asked to mount Drive."""
-    asked = []
+    """Where a stand-in for Colab was asked to mount Drive."""
+    mounts = []
     module = ModuleType("google.colab")
-    module.drive = SimpleNamespace(mount=asked.append)
+    module.drive = SimpleNamespace(mount=mounts.append)
     monkeypatch.setitem(sys.modules, "google", ModuleType("google"))
     monkeypatch.setitem(sys.modules, "google.colab", module)
-    return asked
+    return mounts
 
 
-def test_drive_is_mounted_only_when_asked(mounted, tmp_path):
-    assert workspace.place() == "colab"
-    phantom, sample = (workspace.open_workspace(source, "demo", data=False) for source in ("phantom", "sample"))
-    assert workspace.copies("", sample) is None
-    assert workspace.copies(str(tmp_path), sample) == tmp_path / "sample-demo"
+def write_run(folder: Path, preset) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").write_text(json.dumps({"preset": preset.as_dict(), "folds": [0]}))
+    return folder
+
+
+def test_a_warm_started_run_has_the_other_models_shape_and_a_folder_of_its_own(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    first = replace(get_preset("smoke"), crop_px=48, backbone="resnet18", batch=99)
+    work = workspace.open_workspace("sample", "t4", data=False)
+    warm = workspace.warm_started(write_run(tmp_path / "first", first), work)
+    assert (warm.preset.crop_px, warm.preset.backbone) == (48, "resnet18")
+    assert not warm.preset.pretrained
+    assert warm.preset.batch == work.preset.batch
+    assert warm.run == tmp_path / "runs" / "sample-t4-after-first"
+    assert (warm.data, warm.prepared) == (work.data, work.prepared)
+
+
+def test_the_released_run_can_start_another(monkeypatch, tmp_path):
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    work = workspace.open_workspace("phantom", "demo", data=False)
+    warm = workspace.warm_started(workspace.RELEASED, work)
+    assert warm.run.name == "phantom-128-demo-after-released"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"^INIT_FROM = '.*first': no finished run there .* or leave it empty$"),
+        ("{", r"^INIT_FROM: .*run\.json is damaged"),
+        ("[]", r"^INIT_FROM: .*run\.json is damaged"),
+        ('{"folds": [0]}', r"run\.json is damaged or of another version \('preset'\)\. Train"),
+        ('{"preset": {"name": "demo"}}', "settings of another version of this project"),
+    ],
+)
+def test_a_run_that_cannot_start_another_is_named(monkeypatch, tmp_path, content, message):
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    first = tmp_path / "first"
+    first.mkdir()
+    if content is not None:
+        (first / "run.json").write_text(content)
+    work = workspace.open_workspace("phantom", "demo", data=False)
+    with pytest.raises(LumbarError, match=message):
+        workspace.warm_started(first, work)
+
+
+def test_drive_is_mounted_only_when_named(mounted, tmp_path):
+    assert workspace.environment() == "colab"
+    phantom = workspace.open_workspace("phantom", "demo", data=False)
+    sample = workspace.open_workspace("sample", "demo", data=False)
+    assert workspace.backup_folder("", sample) is None
+    assert workspace.backup_folder(str(tmp_path), sample) == tmp_path / "sample-demo"
     assert not mounted
-    assert workspace.copies("drive", sample) == Path("/content/drive/MyDrive/lumbar/sample-demo")
-    assert workspace.copies("drive", phantom).name == "phantom-128-demo", "runs of two sources do not mix"
+    on_drive = Path("/content/drive/MyDrive/lumbar")
+    assert workspace.backup_folder("drive", sample) == on_drive / "sample-demo"
+    assert workspace.backup_folder("drive", phantom) == on_drive / "phantom-128-demo"
     assert mounted == ["/content/drive"] * 2
 
 
 def test_the_run_to_grade_with(mounted, tmp_path, monkeypatch):
-    """The folder named; the newest finished one here, else that of the project; of the copies on Drive only when asked."""
+    """The folder named; the newest finished run here, else the released one; a backup on Drive only
+    when Drive is named."""
     monkeypatch.setenv("LUMBAR_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(workspace, "MOUNT", tmp_path / "drive")
     work = workspace.open_workspace("phantom", "demo", data=False)
-    copied = workspace.MOUNT / "MyDrive" / "lumbar" / work.run.name
-    assert workspace.chosen_run("", work) == workspace.RELEASED
-    assert workspace.chosen_run(str(tmp_path), work) == tmp_path
+    backup = workspace.MOUNT / "MyDrive" / "lumbar" / work.run.name
+    assert workspace.find_run("", work) == workspace.RELEASED
+    assert workspace.find_run(str(tmp_path), work) == tmp_path
     assert not mounted
-    told = rf"no finished run of {work.run.name}; train it in 03_train with COPIES = 'drive'"
-    with pytest.raises(FileNotFoundError, match=told):
-        workspace.chosen_run("drive", work)
-    for folder in (work.run, copied):
+    message = f"no finished run of {work.run.name}; train it in 03_train with BACKUP = 'drive'"
+    with pytest.raises(LumbarError, match=message):
+        workspace.find_run("drive", work)
+    for folder in (work.run, backup):
         folder.mkdir(parents=True)
         (folder / "run.json").touch()
-    assert workspace.chosen_run("", work) == work.run
-    assert workspace.chosen_run("drive", work) == copied
+    assert workspace.find_run("", work) == work.run
+    assert workspace.find_run("drive", work) == backup
 
 
 def test_drive_is_for_colab(monkeypatch):
     monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
-    with pytest.raises(RuntimeError, match=r"^COPIES = 'drive' is for Colab; name a folder here, or leave it empty$"):
-        workspace.copies("drive", workspace.open_workspace("phantom", data=False))
-    with pytest.raises(RuntimeError, match=r"^RUN = 'drive' is for Colab"):
-        workspace.chosen_run("drive", workspace.open_workspace("phantom", data=False))
-
-
-def test_for_grading_alone_only_the_test_studies_are_drawn(tmp_path, monkeypatch):
-    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
-    tiny = replace(get_preset("smoke"), phantom_studies=2, phantom_test_studies=1)
-    work = workspace.open_workspace("phantom", tiny, only_test=True)
-    tables = rsna.load_tables(work.data)
-    assert (len(tables.studies("train")), len(tables.studies("test")), len(tables.submission)) == (0, 1, 25)
-    assert work.run.name == "phantom-2-smoke", "the run of the whole phantom"
-    whole = workspace.open_workspace("phantom", tiny)
-    assert whole.data != work.data
-    (study,) = tables.studies("test")
-    assert rsna.load_tables(whole.data).studies("test") == [study]
-    same = [
-        {p.name: p.read_bytes() for p in sorted((one.data / "test_images" / str(study)).rglob("*.dcm"))} for one in (work, whole)
-    ]
-    assert same[0] == same[1], "no patient of the training phantom under another name"
-    assert workspace.open_workspace("phantom", tiny, only_test=True).data == whole.data, "what has been drawn is used"
+    work = workspace.open_workspace("phantom", data=False)
+    message = "is for Colab; name a folder here, or leave it empty$"
+    with pytest.raises(LumbarError, match=f"^BACKUP = 'drive' {message}"):
+        workspace.backup_folder("drive", work)
+    with pytest.raises(LumbarError, match=f"^RUN = 'drive' {message}"):
+        workspace.find_run("drive", work)

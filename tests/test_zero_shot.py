@@ -1,11 +1,17 @@
-"""What the benchmark of unseen studies measures with: the patient stays the same, and what is outside is outside."""
+"""What zero_shot measures with: the patient stays the same, and what is outside the images is."""
 
 import numpy as np
 import pytest
 
 from benchmarks import zero_shot
+from benchmarks.perturbations import TRUNCATIONS, ZOOM, Truncation, margin_mm, perturbed, truncated
 from utils import prepare, rsna
-from utils.views import TARGET_LEVEL, point_table
+from utils.crops import TARGET_LEVEL, point_table
+from utils.dicom import Slice
+from utils.rsna import CANAL_ROWS, LEVELS, TARGETS
+
+BORDER_PX = 40  # not compared: what is there may have left the image
+STEP_PX = 7  # between compared pixels
 
 
 @pytest.fixture(scope="module")
@@ -15,58 +21,76 @@ def study(tables, whole_study):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_perturbed_patient_is_the_same_patient_elsewhere(study, seed):
-    """What was seen at a point is seen at the same point of the magnified patient: brighter ones stay brighter."""
-    other, zoom = zero_shot.perturbed(study, seed)
-    assert 0.9 <= zoom <= 1.12
-    for before, after in zip(study.series, other.series):
-        one, two = (part.series.slices[len(part.series) // 2] for part in (before, after))
-        assert two.spacing == pytest.approx(one.spacing * zoom)
-        height, width = one.pixels.shape
-        at = np.array([(x, y) for x in range(40, width - 40, 7) for y in range(40, height - 40, 7)])
-        there = np.round([two.to_pixel(one.to_patient(xy) * zoom) for xy in at]).astype(int)
-        inside = ((there >= 0) & (there < (width, height))).all(1)
-        assert inside.mean() > 0.5
-        then, now = one.pixels[tuple(at[inside].T[::-1])], two.pixels[tuple(there[inside].T[::-1])]
-        order = np.argsort(then, kind="stable")
-        assert (np.diff(now[order].astype(int))[np.diff(then[order].astype(int)) > 0] >= 0).all()
-        assert len(np.unique(now)) > 10
+    """What was at a point is at the same point of the magnified patient: of two pixels, the
+    brighter one stays the brighter one."""
+    other, zoom = perturbed(study, seed)
+    assert ZOOM[0] <= zoom <= ZOOM[1]
+    for before, after in zip(study.series, other.series, strict=True):
+        middle = len(before.series) // 2
+        assert_same_tissue(before.series.slices[middle], after.series.slices[middle], zoom)
 
 
-@pytest.mark.parametrize("cut", zero_shot.CUTS)
-def test_a_cut_off_study_ends_between_two_levels(study, cut):
-    canal = point_table(study.points)[:5]
-    other = zero_shot.cut_off(study, *cut, canal)
-    margins = np.array([zero_shot.margin_mm(other, mm) for mm in canal])
-    gone = np.arange(5) < cut[1] if cut[0] == "top" else np.arange(5) >= 5 - cut[1]
-    assert ((margins < 0) == gone).all()
-    assert np.abs(margins[gone]).min() > 5, "halfway between two levels"
-    same, one = study.of(rsna.SAGITTAL_T2)[0].slices[3], other.of(rsna.SAGITTAL_T2)[0].slices[3]
-    mm = canal[~gone][0]
-    assert (
-        one.pixels[tuple(one.to_pixel(mm).round().astype(int)[::-1])]
-        == same.pixels[tuple(same.to_pixel(mm).round().astype(int)[::-1])]
-    )
+def assert_same_tissue(one: Slice, other: Slice, zoom: float) -> None:
+    assert other.spacing == pytest.approx(one.spacing * zoom)
+    height, width = one.pixels.shape
+    columns = range(BORDER_PX, width - BORDER_PX, STEP_PX)
+    rows = range(BORDER_PX, height - BORDER_PX, STEP_PX)
+    here = np.array([(x, y) for x in columns for y in rows])
+    there = np.round([other.to_pixel(one.to_patient(xy) * zoom) for xy in here]).astype(int)
+    inside = ((there >= 0) & (there < (width, height))).all(1)
+    assert inside.mean() > 0.5
+    before, after = at(one, here[inside]), at(other, there[inside])
+    order = np.argsort(before, kind="stable")
+    brighter = np.diff(before[order].astype(int)) > 0
+    assert (np.diff(after[order].astype(int))[brighter] >= 0).all()
+    assert len(np.unique(after)) > 10
 
 
-def test_points_are_counted_inside_and_levels_outside_are_to_be_told(study):
+def at(one: Slice, xy: np.ndarray) -> np.ndarray:
+    """The intensities at pixels (n, 2)."""
+    return one.pixels[xy[:, 1], xy[:, 0]]
+
+
+@pytest.mark.parametrize("cut", TRUNCATIONS)
+def test_a_truncated_study_ends_between_two_levels(study, cut):
+    canal = point_table(study.points)[CANAL_ROWS]
+    other = truncated(study, cut, canal)
+    margins = np.array([margin_mm(other, mm) for mm in canal])
+    level = np.arange(len(LEVELS))
+    outside = level < cut.levels if cut.end == "top" else level >= len(LEVELS) - cut.levels
+    assert ((margins < 0) == outside).all()
+    assert np.abs(margins[outside]).min() > 5, "halfway between two levels"
+    kept_mm = canal[~outside][0]
+    before, after = (one.of(rsna.SAGITTAL_T2)[0].slices[3] for one in (study, other))
+    assert intensity_at(after, kept_mm) == intensity_at(before, kept_mm)
+
+
+def intensity_at(one: Slice, mm: np.ndarray) -> int:
+    column, row = one.to_pixel(mm).round().astype(int)
+    return one.pixels[row, column]
+
+
+def test_points_are_counted_inside_and_levels_outside_are_to_be_reported(study):
     true = point_table(study.points)
-    other, found = zero_shot.cut_off(study, "bottom", 2, true[:5]), zero_shot.Found()
-    told = true.copy()
-    told[TARGET_LEVEL == 4] = np.nan  # L5/S1 is told, L4/L5 is not; all others are found, one of them 20 mm off
-    told[0] += (0, 20, 0)
-    found.add(other, told, np.full(25, 0.9), true)
-    assert found.told == [False, True]
-    table = found.table()
+    other = truncated(study, Truncation("bottom", 2), true[CANAL_ROWS])
+    located = true.copy()
+    located[TARGET_LEVEL == 4] = np.nan  # L5/S1 is reported absent, L4/L5 is not
+    located[0] += (0, 20, 0)  # of the 15 points of the other levels one is 20 mm off
+    errors = zero_shot.PointErrors()
+    errors.add(other, located, np.full(len(TARGETS), 0.9), true)
+    assert errors.reported == [False, True]
+    table = errors.table()
     assert table.loc["all", "points"] == 15
     assert table.loc["all", "% within 10 mm"] == pytest.approx(100 * 14 / 15)
-    assert table.loc["spinal", "% of sure wrong"] == pytest.approx(100 / 3)
+    assert table.loc["spinal", "% of confident wrong"] == pytest.approx(100 / 3)
     assert table.loc["foraminal", "median mm"] == 0
-    assert "levels outside the pictures: 2, told 50.0%" in str(found)
+    assert "levels outside the images: 2, reported absent 50.0%" in str(errors)
 
 
-def test_a_level_told_to_be_missing_that_is_there_is_infinitely_far_off(study):
-    true, found = point_table(study.points), zero_shot.Found()
-    found.add(study, np.full((25, 3), np.nan), np.zeros(25), true)
-    assert found.table().loc["all", "% within 10 mm"] == 0
-    assert found.table().loc["all", "% sure"] == 0
-    assert found.told == []
+def test_a_level_reported_absent_that_is_there_is_infinitely_far_off(study):
+    true = point_table(study.points)
+    errors = zero_shot.PointErrors()
+    errors.add(study, np.full_like(true, np.nan), np.zeros(len(TARGETS)), true)
+    assert errors.table().loc["all", "% within 10 mm"] == 0
+    assert errors.table().loc["all", "% confident"] == 0
+    assert errors.reported == []

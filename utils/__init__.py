@@ -1,3 +1,6 @@
-"""Tools behind the four lumbar-spine notebooks. Each module imports only from the floors below it; see docs/code.md."""
+"""What the four lumbar-spine notebooks run.
+
+Each package imports only from the layers below it; the map is docs/code.md.
+"""
 
 __version__ = "0.1.0"

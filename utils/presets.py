@@ -1,44 +1,47 @@
-"""How big, how long, on which machine: every setting of a run in one frozen dataclass."""
+"""How big, how long, on which machine: every setting of a run in one frozen record."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from utils.errors import LumbarError
+from utils.phantom import SIZES, PhantomSpec
+
+
+class PresetError(LumbarError):
+    """A preset that does not exist, or settings of another version of this project."""
 
 
 @dataclass(frozen=True)
 class Preset:
+    """Settings of one run. The defaults are those of `demo`: minutes on two CPU cores."""
+
     name: str
-    # the phantom that stands in for the real data
-    phantom_studies: int = 128
-    phantom_test_studies: int = 8
-    phantom_seed: int = 0
-    phantom_contrast: str = "clinical"  # or "mixed": tissues stray in brightness; helps on pictures unlike the phantom's
-    phantom_grading: str = "textbook"  # or "readers": borderline patients
-    phantom_size: str = "demo"  # or "real": images as fine and as coarse as real ones
-    # cross-validation: how many folds there are, and which of them this preset trains
+    phantom: PhantomSpec = field(default_factory=PhantomSpec)  # stands in for the real data
+    # cross-validation: how many folds there are, and which of them are trained
     folds: int = 4
     train_folds: tuple[int, ...] = (0,)
-    # stage 1, the locator: windows of locator_px pixels and locator_mm mm
+    # stage 1, the locator: crops of locator_px pixels and locator_mm mm
     locator_px: int = 144
     locator_mm: float = 300.0
     locator_width: int = 12
     locator_epochs: int = 13
     locator_slices: int = 3
     # stage 2, the grader: crops of crop_px pixels and crop_mm mm, `slices` of them per view
-    backbone: str = "small"  # "small", or any torchvision classification model
+    backbone: str = "small"  # or any torchvision classification model
     pretrained: bool = False
     crop_px: int = 64
     crop_mm: float = 48.0
     slices: int = 3
     features: int = 96
     grader_epochs: int = 8
-    # what chance does to both
-    looks: str = "scanner"  # as scanners differ; or "any": hardly anything is left of brightness, for learning from drawings
-    cut_off: float = 0.0  # how often a sagittal picture ends early, so that the locator learns to say what is not in it
-    misread: float = 0.0  # how often a label has nothing to do with the picture (a phantom's always has), so that none is sure
-    view_dropout: float = 0.05  # how often a view is hidden in training, and a whole series: it learns to do without
-    mixup: float = 0.0  # alpha of the Beta distribution that shares are drawn from; 0: studies are not mixed
-    plain_epochs: int = 0  # first so many epochs on a loss without weights, then the rest with them, the encoder at rest
+    # augmentation of both
+    intensity: str = "scanner"  # as scanners differ; or "randomised", for zero-shot use
+    truncation: float = 0.0  # probability that a sagittal field of view is truncated
+    label_noise: float = 0.0  # probability that a label is replaced by a random one
+    view_dropout: float = 0.05  # probability that a view is hidden, and that a whole series is
+    mixup: float = 0.0  # alpha of the Beta distribution that lambda is drawn from; 0: no mixup
     # optimisation
     batch: int = 4  # studies in a step, of all processes together
     accumulate: int = 1  # steps whose gradients make one update
@@ -46,26 +49,62 @@ class Preset:
     grader_rate: float = 2e-3
     weight_decay: float = 0.02
     clip: float = 1.0  # of the gradient's norm
-    ema: float = 0.05  # the averaged weights span this share of all steps
-    compile: bool = False
+    ema: float = 0.05  # the averaged weights span this fraction of all steps
     workers: int = 0
     seed: int = 0
-    begin: str = ""  # the run whose weights are the first ones
-    population: str = "labels"  # grades are as frequent as in the labels learnt from; or "patients": as in the real data set
+    init_from: str = ""  # the run whose weights are the initial ones (warm start)
+    # Whose grade frequencies predictions are meant for: of the "labels" trained on, or "patients".
+    population: str = "labels"
 
     def as_dict(self) -> dict:
-        return asdict(self) | {"train_folds": list(self.train_folds)}
+        """For JSON."""
+        settings = asdict(self) | {"train_folds": list(self.train_folds)}
+        return settings | {"phantom": self.phantom.as_dict()}
+
+    @classmethod
+    def from_dict(cls, settings: dict) -> Preset:
+        """The inverse of as_dict. Raises PresetError for settings of another version."""
+        known = {f.name for f in fields(cls)}
+        if set(settings) != known:
+            odd = ", ".join(sorted(known ^ set(settings))[:4])
+            raise PresetError(f"settings of another version of this project ({odd}, …)")
+        phantom = PhantomSpec.from_dict(settings["phantom"])
+        return cls(**settings | {"phantom": phantom, "train_folds": tuple(settings["train_folds"])})
 
 
-_LONG = {
-    "phantom_studies": 256,
-    "phantom_contrast": "mixed",
+_SMOKE: dict[str, Any] = {
+    "phantom": PhantomSpec(studies=6, test_studies=2),
+    "folds": 2,
+    "locator_epochs": 1,
+    "grader_epochs": 1,
+    "crop_px": 32,
+    "slices": 1,
+    "features": 32,
+}
+_LONG: dict[str, Any] = {
+    "phantom": PhantomSpec(studies=256, contrast="mixed"),
     "folds": 8,
     "locator_width": 16,
     "slices": 5,
     "features": 128,
 }
-_GPU = {
+# The released run: trained on synthetic images alone, meant for patients.
+_ZERO_SHOT: dict[str, Any] = _LONG | {
+    "phantom": PhantomSpec(
+        studies=384,
+        seed=8,  # no patient of the other presets' phantoms
+        contrast="mixed",
+        grading="readers",
+        size=SIZES["real"],
+    ),
+    "intensity": "randomised",
+    "truncation": 0.5,
+    "label_noise": 0.08,
+    "population": "patients",
+    "locator_epochs": 28,
+    "grader_epochs": 20,  # twice as many overfit this phantom: worse on another version of it
+}
+_GPU: dict[str, Any] = {
     "train_folds": (0, 1, 2, 3),
     "locator_px": 256,
     "locator_mm": 320.0,
@@ -83,52 +122,32 @@ _GPU = {
     "weight_decay": 0.05,
     "workers": 2,
 }
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset("demo"),
-        Preset(
-            "smoke",
-            phantom_studies=6,
-            phantom_test_studies=2,
-            folds=2,
-            locator_epochs=1,
-            grader_epochs=1,
-            crop_px=32,
-            slices=1,
-            features=32,
-        ),
-        Preset("cpu_long", **_LONG, locator_epochs=30, grader_epochs=25),
-        Preset(
-            "zero_shot",  # the released run: learnt from drawings, meant for patients
-            **_LONG | {"phantom_studies": 384},
-            phantom_seed=8,  # nobody in the other presets' phantoms
-            phantom_grading="readers",
-            phantom_size="real",
-            looks="any",
-            cut_off=0.5,
-            misread=0.08,
-            population="patients",
-            locator_epochs=28,
-            grader_epochs=20,  # twice as many fit this drawing better, and another one worse
-        ),
-        Preset("t4", **_GPU | {"backbone": "efficientnet_v2_s", "batch": 2}),
-        Preset("l4", **_GPU | {"backbone": "convnext_small", "batch": 2, "accumulate": 2}),
-        Preset("a100", **_GPU | {"backbone": "convnext_small", "batch": 4, "accumulate": 2, "workers": 8}),
-    )
-}
+_ALL = (
+    Preset("demo"),
+    Preset("smoke", **_SMOKE),
+    Preset("cpu_long", **_LONG, locator_epochs=30, grader_epochs=25),
+    Preset("zero_shot", **_ZERO_SHOT),
+    Preset("t4", **_GPU, backbone="efficientnet_v2_s", batch=2),
+    Preset("l4", **_GPU, backbone="convnext_small", batch=2, accumulate=2),
+    Preset("a100", **_GPU | {"workers": 8}, backbone="convnext_small", batch=4, accumulate=2),
+)
+PRESETS = {preset.name: preset for preset in _ALL}
+# What decides the shape of the models, and so whether weights of another run fit.
+_SHAPE = (
+    *("locator_px", "locator_mm", "locator_width"),
+    *("backbone", "crop_px", "crop_mm", "slices", "features"),
+)
 
 
 def shaped_like(preset: Preset, other: Preset) -> Preset:
-    """The preset with models of the other's shape, so that they can begin with the other's weights."""
-    shape = "locator_px", "locator_mm", "locator_width", "backbone", "crop_px", "crop_mm", "slices", "features"
-    return replace(preset, pretrained=False, **{name: getattr(other, name) for name in shape})
+    """The preset with models of the other's shape, so that its weights can initialise them."""
+    return replace(preset, pretrained=False, **{name: getattr(other, name) for name in _SHAPE})
 
 
 def get_preset(preset: str | Preset) -> Preset:
-    """A preset by name (or itself). Raises KeyError naming the presets there are."""
+    """A preset by name (or itself). Raises PresetError naming the presets there are."""
     if isinstance(preset, Preset):
         return preset
     if preset not in PRESETS:
-        raise KeyError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+        raise PresetError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
     return PRESETS[preset]

@@ -1,31 +1,58 @@
-"""python -m utils.phantom --out DIR --studies N --seed S, or --sheet PICTURE"""
+"""python -m utils.phantom --out DIR --studies N --seed S, or --sheet IMAGE"""
 
 import argparse
 
-from utils.phantom import CONTRASTS, OPENING, QUIRKS, SIZES, make_dataset
+from utils import cli
+from utils.phantom.anomalies import ANOMALIES
+from utils.phantom.dataset import make_dataset
+from utils.phantom.grades import OPENING
+from utils.phantom.protocols import CONTRASTS
+from utils.phantom.spec import SIZES, PhantomSpec
 
-parser = argparse.ArgumentParser(prog="python -m utils.phantom", description="Write a phantom data set, or its contact sheet.")
-parser.add_argument("--out", help="folder to write to; made if it is not there")
-parser.add_argument("--sheet", help="write the contact sheet to this PNG")
-parser.add_argument("--studies", type=int, default=60, help="training studies")
-parser.add_argument("--test-studies", type=int, default=8)
-parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--prevalence", choices=("real", "balanced"), default="balanced")
-parser.add_argument("--size", choices=tuple(SIZES), default="demo", help="256 and 192 px, or as varied as real ones")
-parser.add_argument("--quirks", nargs="+", default=[], metavar="NAME", help=f"'all', or some of: {', '.join(QUIRKS)}")
-parser.add_argument("--contrast", choices=tuple(CONTRASTS), default="clinical", help="how far tissues stray in brightness")
-parser.add_argument("--grading", choices=tuple(OPENING), default="textbook", help="how far apart grades lie")
-parser.add_argument("--jobs", type=int, default=2, help="processes")
 
-if __name__ == "__main__":
+def _arguments() -> argparse.Namespace:
+    parser = cli.parser("utils.phantom", "Write a phantom data set, or its contact sheet.")
+    parser.add_argument("--out", help="folder to write to; made if it is not there")
+    parser.add_argument("--sheet", help="write the contact sheet to this PNG")
+    parser.add_argument("--studies", type=int, default=60, help="training studies")
+    parser.add_argument("--test-studies", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--prevalence", choices=("real", "balanced"), default="balanced")
+    sizes = "256 and 192 px, or as varied as real ones"
+    parser.add_argument("--size", choices=tuple(SIZES), default="demo", help=sizes)
+    names = f"'all', or some of: {', '.join(ANOMALIES)}"
+    parser.add_argument("--anomalies", nargs="+", default=[], metavar="NAME", help=names)
+    jitter = "how far tissue contrasts vary"
+    parser.add_argument("--contrast", choices=tuple(CONTRASTS), default="clinical", help=jitter)
+    apart = "how far apart grades lie"
+    parser.add_argument("--grading", choices=tuple(OPENING), default="textbook", help=apart)
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
     a = parser.parse_args()
     if not (a.out or a.sheet):
-        parser.error("say where: --out DIR or --sheet PICTURE")
+        parser.error("say where: --out DIR or --sheet IMAGE")
+    return a
+
+
+def main() -> None:
+    a = _arguments()
     if a.sheet:
-        from utils.phantom.sheet import contact_sheet
+        from utils.phantom.sheet import contact_sheet  # needs matplotlib
 
         print(contact_sheet(a.sheet))
     if a.out:
-        quirks = QUIRKS if a.quirks == ["all"] else tuple(a.quirks)
-        how = a.prevalence, SIZES[a.size], quirks, a.jobs, a.contrast, a.grading
-        print(make_dataset(a.out, a.studies, a.seed, a.test_studies, *how))
+        anomalies = ANOMALIES if a.anomalies == ["all"] else tuple(a.anomalies)
+        spec = PhantomSpec(
+            studies=a.studies,
+            seed=a.seed,
+            test_studies=a.test_studies,
+            prevalence=a.prevalence,
+            size=SIZES[a.size],
+            anomalies=anomalies,
+            contrast=a.contrast,
+            grading=a.grading,
+        )
+        print(make_dataset(a.out, spec, jobs=a.jobs))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,26 +1,25 @@
-"""What a phantom is to show: grades as frequent and as alike as in reality, what they leave of each structure, and gaps.
+"""The grades of a synthetic study: how frequent, how correlated, and what each leaves open.
 
-Openings follow published grading: canal by the share of the sac lost (Lurie 2008: a third, two thirds), foramen by the
-fat left round the root, then the root's shape (Lee 2010), lateral recess by depth and root contact (Bartynski 2003).
+Openings follow published grading: the canal by the fraction of the sac that is lost (Lurie 2008:
+a third, two thirds), the foramen by the fat left round the root and then the root's shape
+(Lee 2010), the lateral recess by depth and contact with the root (Bartynski 2003).
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.special import ndtr
 
-from utils.rsna import FAMILY, LEVELS, TARGETS
+from utils.errors import LumbarError
+from utils.rsna import LEVELS, SIDES, TARGETS, Target, grade_frequencies
 
-# Share of Normal/Mild and of Moderate, per level from L1/L2 to L5/S1, in the 1,975 real studies.
-PREVALENCE = {
-    "spinal": ((0.955, 0.897, 0.822, 0.751, 0.965), (0.034, 0.077, 0.117, 0.120, 0.026)),
-    "foraminal": ((0.964, 0.910, 0.770, 0.612, 0.642), (0.032, 0.086, 0.209, 0.319, 0.258)),
-    "subarticular": ((0.930, 0.827, 0.671, 0.451, 0.714), (0.056, 0.132, 0.230, 0.316, 0.205)),
-}
-BALANCED = (0.40, 0.30)
-# What is left of the structure, by grade: sac depth (share), foraminal fat (share), recess depth (mm). As textbooks show it,
-# with nothing in between; and as readers call it, so far overlapping that two who know no more than this, among patients, agree
-# with a linear kappa of 0.73 on the canal and 0.58 on the foramen (Lurie 2008).
+BALANCED = (0.40, 0.30)  # proportion of Normal/Mild and of Moderate; the rest is Severe
+# What is left of the structure, by family, for each grade (least, most): sac depth (fraction),
+# foraminal fat (fraction), recess depth (mm). "textbook" leaves gaps between the grades. "readers"
+# overlaps so far that two readers who know no more than this agree with a linear kappa of 0.73 on
+# the canal and 0.58 on the foramen, as published (Lurie 2008).
 OPENING = {
     "textbook": {
         "spinal": ((0.76, 1.02), (0.42, 0.62), (0.14, 0.34)),
@@ -33,48 +32,83 @@ OPENING = {
         "subarticular": ((2.8, 6.4), (1.0, 4.4), (0.3, 2.2)),
     },
 }
-SAC_DEPTH = {"textbook": (14.2, 1.3), "readers": (14.2, 2.0)}  # mm, mean and spread: a narrow canal is not yet a narrowed one
-CORRELATION = {"study": 0.38, "level": 0.13, "pair": 0.14, "own": 0.35}  # shares of the latent variance; as in the 1,975 studies
-# Cells that nobody graded, as (share of studies, conditions, levels): the patterns that make up the real gaps.
+# Depth of the sac where nothing narrows it, mm: mean and standard deviation. Among "readers" it
+# varies more: a sac that is narrow by nature is not a stenosis.
+SAC_DEPTH = {"textbook": (14.2, 1.3), "readers": (14.2, 2.0)}
+# Fractions of the latent variance, by what shares it: the study, the level, both sides of one
+# condition at a level, the target alone. Chosen to match the 1,975 real studies, in which left and
+# right agree in 76 % (foraminal) and 74 % (subarticular) of the levels, 13.7 % of the studies have
+# no target above Normal/Mild, and 10.1 % have more than 12 (tests/test_phantom.py).
+CORRELATION = {"study": 0.38, "level": 0.13, "sides": 0.14, "target": 0.35}
+
+
+class Gap(NamedTuple):
+    """Targets that readers left ungraded together, in a proportion of the studies."""
+
+    proportion: float
+    family: str
+    sides: tuple[str, ...]
+    levels: tuple[str, ...]
+
+    def covers(self, target: Target) -> bool:
+        """Whether the target is among them."""
+        return (
+            target.family == self.family
+            and target.side in self.sides
+            and target.level in self.levels
+        )
+
+
+# The patterns that make up the gaps of the 1,975 real studies: 572 cells in 185 studies.
 UNGRADED = (
-    (0.0425, "Subarticular", LEVELS[:1]),  # the axial series begins below L1/L2
-    (0.0415, "Subarticular", LEVELS[:2]),
-    (0.0035, "Right Subarticular", LEVELS[4:]),
-    (0.0040, "Right Neural", LEVELS),
-    (0.0010, "Left Neural", LEVELS),
-    (0.0005, "Spinal", LEVELS),
+    Gap(0.0425, "subarticular", SIDES, LEVELS[:1]),  # the axial series starts below L1/L2
+    Gap(0.0415, "subarticular", SIDES, LEVELS[:2]),
+    Gap(0.0035, "subarticular", ("Right",), LEVELS[4:]),
+    Gap(0.0040, "foraminal", ("Right",), LEVELS),
+    Gap(0.0010, "foraminal", ("Left",), LEVELS),
+    Gap(0.0005, "spinal", ("",), LEVELS),
 )
 
 
 def sample_grades(rng: np.random.Generator, studies: int, prevalence: str = "real") -> np.ndarray:
-    """Grades (studies, 25) as 0, 1, 2 in the order of TARGETS, correlated within study, level and between the sides.
+    """Grades (studies, 25) as 0, 1, 2 in the order of TARGETS; prevalence is "real" or "balanced".
 
-    A Gaussian copula: the share of each grade is exactly the table's, the sharing of causes is in the correlation.
+    A Gaussian copula: each grade has exactly the proportion of the table, and
+    CORRELATION relates the targets of a study. Raises LumbarError for another prevalence.
     """
-    if prevalence not in ("real", "balanced"):
-        raise ValueError(f"prevalence is 'real' or 'balanced', not {prevalence!r}")
-    latent = np.sqrt(CORRELATION["study"]) * rng.standard_normal((studies, 1)) * np.ones(len(TARGETS))
-    for cause, of in (("level", lambda c, lv: lv), ("pair", lambda c, lv: (FAMILY[c], lv)), ("own", lambda c, lv: (c, lv))):
-        names = [of(c, lv) for c, lv in TARGETS]
-        drawn = {name: rng.standard_normal(studies) for name in dict.fromkeys(names)}
-        latent += np.sqrt(CORRELATION[cause]) * np.stack([drawn[name] for name in names], 1)
-    steps = [np.cumsum(_shares(c, lv, prevalence)) for c, lv in TARGETS]
-    return np.stack([np.digitize(ndtr(x), step) for x, step in zip(latent.T, steps)], 1)
+    thresholds = _cumulative_proportions(prevalence)
+    latent = _sample_latent(rng, studies)
+    columns = [np.digitize(ndtr(x), steps) for x, steps in zip(latent.T, thresholds)]
+    return np.stack(columns, 1)
 
 
-def shares(prevalence: str) -> np.ndarray:
-    """(25, 3): how frequent each grade is in a population."""
-    both = np.array([_shares(condition, level, prevalence) for condition, level in TARGETS])
-    return np.column_stack([both, 1 - both.sum(1)])
+def _cumulative_proportions(prevalence: str) -> np.ndarray:
+    """(25, 2): proportion of Normal/Mild, and of Normal/Mild or Moderate, of every target."""
+    if prevalence == "real":
+        proportions = grade_frequencies()[:, :2]
+    elif prevalence == "balanced":
+        proportions = np.tile(BALANCED, (len(TARGETS), 1))
+    else:
+        raise LumbarError(f"prevalence is 'real' or 'balanced', not {prevalence!r}")
+    return np.cumsum(proportions, axis=1)
 
 
-def _shares(condition: str, level: str, prevalence: str) -> tuple[float, float]:
-    normal, moderate = PREVALENCE[FAMILY[condition]]
-    k = LEVELS.index(level)
-    return BALANCED if prevalence == "balanced" else (normal[k], moderate[k])
+def _sample_latent(rng: np.random.Generator, studies: int) -> np.ndarray:
+    """Standard normal (studies, 25), correlated by what targets share."""
+    of_study = rng.standard_normal((studies, 1))
+    latent = np.sqrt(CORRELATION["study"]) * of_study * np.ones(len(TARGETS))
+    sharing: dict[str, list] = {
+        "level": [target.level for target in TARGETS],
+        "sides": [(target.family, target.level) for target in TARGETS],
+        "target": list(TARGETS),
+    }
+    for cause, keys in sharing.items():
+        values = {key: rng.standard_normal(studies) for key in dict.fromkeys(keys)}
+        latent += np.sqrt(CORRELATION[cause]) * np.stack([values[key] for key in keys], 1)
+    return latent
 
 
-def ungraded(rng: np.random.Generator) -> list[tuple[str, str]]:
-    """The targets of one study that stay without a label; for nine studies in ten none."""
-    missing = [(name, levels) for share, name, levels in UNGRADED if rng.random() < share]
-    return [(c, lv) for c, lv in TARGETS if any(name in c and lv in levels for name, levels in missing)]
+def ungraded(rng: np.random.Generator) -> list[Target]:
+    """The targets of one study that stay without a label: none in nine studies out of ten."""
+    gaps = [gap for gap in UNGRADED if rng.random() < gap.proportion]
+    return [target for target in TARGETS if any(gap.covers(target) for gap in gaps)]

@@ -1,8 +1,14 @@
-"""The viewer: one study as three linked panes, in a notebook or in one HTML file that needs nothing else.
+"""The viewer: one study as three linked panes, in a notebook or in one self-contained HTML file.
 
-Python reads, windows and compresses the images once; everything that follows the hand happens in js/.
+In: a data folder (or `Tables`) and, where there are any, predictions. Out: a widget, a page, and
+the learner's quiz answers. Python reads, windows and compresses the images once; every interaction
+is handled in the browser, by js/.
+
+Read `images` and `predictions` (what becomes of each input), then `study` (the payload made of
+both), `page` (the payload as HTML), `widget` (as a widget), `search` and `picker` (many studies).
 """
 
+from utils.viewer.errors import ViewerError
 from utils.viewer.page import module, page_head, page_html, viewer_html, viewer_script
 from utils.viewer.picker import StudyPicker
 from utils.viewer.study import Payload, payload
@@ -12,6 +18,7 @@ __all__ = [
     "Payload",
     "StudyPicker",
     "StudyViewer",
+    "ViewerError",
     "module",
     "page_head",
     "page_html",

@@ -11,51 +11,90 @@ from pathlib import Path
 from utils.viewer.study import Payload
 
 _JS = Path(__file__).parent / "js"
-PARTS = ("geometry", "pixels", "drawing", "cells", "overlay", "hand", "pane", "grid", "quiz", "viewer", "start")
+# In the order in which they are joined: while it loads, a part may use only those before it.
+PARTS = (
+    "geometry",
+    "pixels",
+    "elements",
+    "drawing",
+    "cells",
+    "filters",
+    "overlay",
+    "measurements",
+    "hover",
+    "interaction",
+    "cine",
+    "layers",
+    "pane",
+    "grid",
+    "quiz",
+    "toolbar",
+    "marks",
+    "viewer",
+    "start",
+)
+_PAGE_STYLE = """<style>
+body { margin: 12px auto; max-width: 1400px; padding: 0 12px }
+body { background: Canvas; color: CanvasText }
+</style>
+"""
 
 
 def module() -> str:
-    """The viewer's parts as one JavaScript module; each part uses only those before it, at least while it loads."""
+    """The viewer's parts and its style sheet as one JavaScript module."""
     style = json.dumps((_JS / "style.css").read_text("utf-8"))
-    return "\n".join([f"const STYLE = {style};", *((_JS / f"{part}.js").read_text("utf-8") for part in PARTS)])
+    parts = [(_JS / f"{part}.js").read_text("utf-8") for part in PARTS]
+    return "\n".join([f"const STYLE = {style};", *parts])
 
 
 def viewer_html(data: Payload) -> str:
-    """The viewer as an HTML fragment for any page, a report say: data and code inline, no network, no kernel."""
-    text = json.dumps(data.study, allow_nan=False, separators=(",", ":"))
-    for sign in "<>&":  # so that no text from a table or a header can end the script or begin another tag
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    """The viewer as an HTML fragment for any page, such as a report; data and code are inline."""
+    study = _script_json(data.study)
+    images = base64.b64encode(data.images).decode()
     return (
-        f'<div class="spine-viewer"><script type="application/json">{text}</script>'
-        f'<script type="text/plain">{base64.b64encode(data.images).decode()}</script></div>\n'
+        f'<div class="spine-viewer"><script type="application/json">{study}</script>'
+        f'<script type="text/plain">{images}</script></div>\n'
         f'<script type="module">{viewer_script()}</script>\n'
     )
 
 
 def viewer_script() -> str:
-    """The inline script of viewer_html; a page's content security policy can allow exactly this by its hash."""
+    """The inline script of viewer_html; a content security policy can allow it by its hash."""
     return module() + "\nmountAll(document);\n"
 
 
 def page_head(title: str) -> str:
-    """How a page with viewers begins: its policy forbids every request and every script but the viewer's own."""
-    digest = base64.b64encode(hashlib.sha256(viewer_script().encode()).digest()).decode()
-    policy = f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:"
+    """The start of a page with viewers.
+
+    Its policy forbids every request, and every script but the viewer's own.
+    """
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy()}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">\n'
         f"<title>{html.escape(title)}</title>\n"
     )
 
 
 def page_html(data: Payload, title: str, above: str = "", below: str = "") -> str:
-    """A whole page round viewer_html.
+    """A whole page with one viewer.
 
-    above and below are HTML put before and after the viewer; whoever makes them escapes what comes from data.
+    above, below  HTML before and after the viewer; the caller escapes what comes from data
     """
-    return (
-        f"{page_head(title)}"
-        "<style>body { margin: 12px auto; max-width: 1400px; padding: 0 12px; background: Canvas; color: CanvasText }</style>\n"
-        f"</head><body>\n{above}{viewer_html(data)}{below}</body></html>\n"
-    )
+    head = f"{page_head(title)}{_PAGE_STYLE}</head>"
+    return f"{head}<body>\n{above}{viewer_html(data)}{below}</body></html>\n"
+
+
+def _policy() -> str:
+    digest = hashlib.sha256(viewer_script().encode()).digest()
+    allowed = f"'sha256-{base64.b64encode(digest).decode()}'"
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:"
+
+
+def _script_json(value: object) -> str:
+    """JSON for a <script>: no text from a table or a header can end it or begin another tag."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

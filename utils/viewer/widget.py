@@ -11,84 +11,123 @@ import traitlets
 from IPython.display import HTML
 
 from utils import rsna
+from utils.files import write_atomic
 from utils.viewer.page import module, page_html
 from utils.viewer.study import Payload, payload
+
+ANSWER_COLUMNS = ["row_id", "condition", "level", "answer", "label", "predicted"]
 
 
 class StudyViewer(anywidget.AnyWidget):
     """Three linked panes, the labels and (if given) predictions of one study.
 
     root         a data folder in the competition's layout, or Tables already loaded from one
-    predictions  row_id, normal_mild, moderate, severe; where known x_mm, y_mm, z_mm (LPS) and a note; other columns and
-                 other studies' rows are left aside
-    quiz         begin with the labels hidden and ask for the grades; what was answered is in .answers
+    study_id     a study whose series the tables describe
+    predictions  row_id, normal_mild, moderate, severe; where known x_mm, y_mm, z_mm (LPS), a source
+                 ("model" or "prior") and a note; other columns and other studies' rows are ignored
+    quiz         start with the labels hidden and ask for the grades; the learner's are in .answers
+
+    Raises ViewerError for an unknown study or unusable predictions.
     """
 
     _esm = module()
     study = traitlets.Dict().tag(sync=True)
     images = traitlets.Bytes().tag(sync=True)
-    quiz = traitlets.Dict().tag(sync=True)  # {on, answers: 25 of None, 0, 1, 2, revealed}; the browser writes it
+    # {study, on, answers: 25 of None, 0, 1, 2, revealed}; the browser writes it
+    quiz = traitlets.Dict().tag(sync=True)
 
     def __init__(
-        self, root: str | Path | rsna.Tables, study_id: int, predictions: pd.DataFrame | None = None, quiz: bool = False
+        self,
+        root: str | Path | rsna.Tables,
+        study_id: int,
+        predictions: pd.DataFrame | None = None,
+        quiz: bool = False,
     ):
         self._tables = root if isinstance(root, rsna.Tables) else rsna.load_tables(root)
         self._predictions = predictions
-        self._quiz: dict = {}  # the last that was of the study on show
-        self._left: dict[int, tuple[dict, pd.DataFrame]] = {}  # quiz and answers of the studies that were shown before
-        super().__init__(**payload(self._tables, study_id, predictions)._asdict(), quiz={"on": quiz})
+        self._valid_quiz: dict = {}  # the last that belonged to the study on show
+        # Quiz and answers of the studies that were shown before, by study.
+        self._earlier: dict[int, tuple[dict, pd.DataFrame]] = {}
+        data = payload(self._tables, study_id, predictions)
+        super().__init__(study=data.study, images=data.images, quiz={"on": quiz})
 
     @traitlets.validate("quiz")
-    def _of_this_study(self, proposal) -> dict:
-        """An answer given while the next study was being read belongs to the one before: it must not land here."""
-        if proposal.value.get("study", self.study.get("id")) == self.study.get("id"):
-            self._quiz = proposal.value
-        return self._quiz
+    def _refuse_late_answers(self, proposal: dict) -> dict:
+        """An answer given while the next study was being read belongs to the study before."""
+        shown = self.study.get("id")
+        if proposal["value"].get("study", shown) == shown:
+            self._valid_quiz = proposal["value"]
+        return self._valid_quiz
 
     def show(self, study_id: int) -> None:
-        """Another study of the same data and predictions in the same place; what was answered of this one is kept.
+        """Show another study of the same data and predictions; the answers given so far are kept.
 
-        Raises ValueError for an unknown study, and then shows the one before.
+        Raises ViewerError for an unknown study; the study on show then stays.
         """
         data = payload(self._tables, study_id, self._predictions)
-        self._left[self.study["id"]] = self.quiz, self._answered()
-        quiz, _ = self._left.pop(data.study["id"], ({}, None))
+        self._earlier[self.study["id"]] = (self.quiz, self._answers_of_study())
+        quiz, _ = self._earlier.pop(data.study["id"], ({}, None))
+        is_on = bool(self.quiz.get("on"))
         with self.hold_sync():
-            self.images, self.study, self.quiz = data.images, data.study, quiz | {"on": bool(self.quiz.get("on"))}
+            self.images = data.images
+            self.study = data.study
+            self.quiz = quiz | {"on": is_on}
 
     @property
     def answers(self) -> pd.DataFrame:
-        """The learner's grades in all studies so far: row_id, condition, level, answer, label, and predicted (or nothing)."""
-        tables = [answered for _, answered in self._left.values()] + [self._answered()]
-        return pd.concat([table for table in tables if len(table)] or tables[-1:], ignore_index=True)
+        """The learner's grades in all studies so far, one row per answer.
 
-    def _answered(self) -> pd.DataFrame:
+        Columns: row_id, condition, level, answer, label, predicted (None without a prediction).
+        """
+        tables = [answers for _, answers in self._earlier.values()] + [self._answers_of_study()]
+        given = [table for table in tables if len(table)]
+        return pd.concat(given or tables[-1:], ignore_index=True)
+
+    def _answers_of_study(self) -> pd.DataFrame:
         """The answers of the study on show."""
-        given = self.quiz.get("answers") or [None] * len(rsna.TARGETS)
-        rows = []
-        for (condition, level), cell, answer in zip(rsna.TARGETS, self.study["cells"], given, strict=True):
-            if answer is not None:
-                shares = (cell["prediction"] or {}).get("p")
-                grades = (answer, cell["grade"], shares and shares.index(max(shares)))
-                names = [None if grade is None else rsna.GRADES[grade] for grade in grades]
-                rows.append((rsna.row_id(self.study["id"], condition, level), condition, level, *names))
-        return pd.DataFrame(rows, columns=["row_id", "condition", "level", "answer", "label", "predicted"])
+        answers = self.quiz.get("answers") or [None] * len(rsna.TARGETS)
+        cells = zip(rsna.TARGETS, self.study["cells"], answers, strict=True)
+        rows = [self._row(*cell) for cell in cells if cell[-1] is not None]
+        return pd.DataFrame(rows, columns=ANSWER_COLUMNS)
+
+    def _row(self, target: rsna.Target, cell: dict, answer: int) -> tuple:
+        row_id = rsna.row_id(self.study["id"], *target)
+        grades = (answer, cell["grade"], _predicted_grade(cell))
+        return (row_id, *target, *map(_grade_name, grades))
 
     def __repr__(self) -> str:
         counts = [len(series["slices"]) for series in self.study["series"]]
-        what = f"{sum(counts)} slices in {len(counts)} series, {len(self.images) / 1e6:.1f} MB"
-        return f"StudyViewer({self.study['id']}: {what}). If this line is all you see, run viewer.as_html()"
+        megabytes = len(self.images) / 1e6
+        size = f"{sum(counts)} slices in {len(counts)} series, {megabytes:.1f} MB"
+        hint = "If this line is all you see, run viewer.as_html()"
+        return f"StudyViewer({self.study['id']}: {size}). {hint}"
 
     def save_html(self, path: str | Path) -> Path:
-        """Writes the viewer as one HTML file that works from disk, with the network off and no kernel."""
-        path = Path(path)
-        path.write_text(self._page(), encoding="utf-8")
-        return path
+        """Write the viewer as one HTML file that works from disk, with no network and no kernel."""
+        return write_atomic(Path(path), self._page())
 
     def as_html(self, height: int = 860) -> HTML:
-        """The same page inside the notebook, for front ends that show no custom widgets; answers of a quiz stay in it."""
-        look = f'title="Study {self.study["id"]}" style="width: 100%; height: {height}px; border: 0"'
-        return HTML(f'<div><iframe srcdoc="{html.escape(self._page())}" {look}></iframe></div>')
+        """The same page inside the notebook, for front ends that show no custom widgets.
+
+        height is in CSS px. Answers to a quiz stay in the page and do not reach .answers.
+        """
+        title = f"Study {self.study['id']}"
+        attributes = f'title="{title}" style="width: 100%; height: {height}px; border: 0"'
+        page = html.escape(self._page())
+        return HTML(f'<div><iframe srcdoc="{page}" {attributes}></iframe></div>')
 
     def _page(self) -> str:
-        return page_html(Payload(self.study | {"quiz": self.quiz}, self.images), f"Study {self.study['id']}")
+        data = Payload(self.study | {"quiz": self.quiz}, self.images)
+        return page_html(data, f"Study {self.study['id']}")
+
+
+def _predicted_grade(cell: dict) -> int | None:
+    """The most probable grade of a cell's prediction, if it has one."""
+    if cell["prediction"] is None:
+        return None
+    probabilities = cell["prediction"]["p"]
+    return probabilities.index(max(probabilities))
+
+
+def _grade_name(grade: int | None) -> str | None:
+    return None if grade is None else rsna.GRADES[grade]

@@ -1,55 +1,72 @@
-// Elements, strokes and the shapes of points.
+// Strokes and markers on a canvas.
 
-// The only way elements are made, make("p.quiet", {title}, ...children): text from data goes in as text, never as markup.
-function make(spec, ...children) {
-  const [tag, ...classes] = spec.split(".");
-  const element = document.createElement(tag);
-  element.classList.add(...classes);
-  const attributes = children[0]?.constructor === Object ? children.shift() : {};
-  for (const [name, value] of Object.entries(attributes))
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
+const HALO = "rgba(0, 0, 0, .75)";
+const RADIUS = 5; // of a marker, in CSS px
 
-const button = (text, title, onclick) => make("button", { type: "button", title, onclick }, text);
-
-// Every line has a dark halo, to be seen on fat as well as on air.
+// Every line has a dark halo, so that it is visible on fat as well as on air.
 function stroke(ctx, path, colour, width) {
-  for (const [style, extra] of [["rgba(0, 0, 0, .75)", 2], [colour, 0]]) {
-    [ctx.strokeStyle, ctx.lineWidth] = [style, width + extra];
+  const passes = [
+    [HALO, width + 2],
+    [colour, width],
+  ];
+  for (const [style, lineWidth] of passes) {
+    ctx.strokeStyle = style;
+    ctx.lineWidth = lineWidth;
     ctx.stroke(path);
   }
 }
 
-function letter(ctx, text, [x, y], colour) {
-  [ctx.font, ctx.fillStyle, ctx.strokeStyle, ctx.lineWidth] = ["11px system-ui, sans-serif", colour, "#000", 3];
-  for (const write of ["strokeText", "fillText"]) ctx[write](text, x, y);
+function drawText(ctx, text, [x, y], colour) {
+  ctx.font = "11px system-ui, sans-serif";
+  ctx.strokeStyle = "#000";
+  ctx.lineWidth = 3;
+  ctx.strokeText(text, x, y);
+  ctx.fillStyle = colour;
+  ctx.fillText(text, x, y);
 }
 
 function lines(...segments) {
   const path = new Path2D();
-  for (const [[x1, y1], [x2, y2]] of segments) path.moveTo(x1, y1), path.lineTo(x2, y2);
+  for (const [from, to] of segments) {
+    path.moveTo(...from);
+    path.lineTo(...to);
+  }
   return path;
 }
 
-const side = ({ name, family }) => (family === "spinal" ? "" : name.split(" ")[0]);
 const SIGNS = {
-  spinal: "○", "Left foraminal": "◀", "Right foraminal": "▷", "Left subarticular": "■", "Right subarticular": "□",
+  spinal: "○",
+  "Left foraminal": "◀",
+  "Right foraminal": "▷",
+  "Left subarticular": "■",
+  "Right subarticular": "□",
 };
-const sign = (condition) => SIGNS[`${side(condition)} ${condition.family}`.trim()];
+const sign = ({ side, family }) => SIGNS[`${side} ${family}`.trim()];
 
-// As in SIGNS: circle, triangle pointing to its side, square; the patient's left is filled, the right is hollow.
-function drawMarker(ctx, condition, [x, y], colour) {
-  const [path, r, to] = [new Path2D(), 5, side(condition) === "Left" ? -1 : 1];
-  if (condition.family === "spinal") path.arc(x, y, r, 0, 7);
-  else if (condition.family === "subarticular") path.rect(x - r + 0.5, y - r + 0.5, 2 * r - 1, 2 * r - 1);
-  else path.moveTo(x + to * 6, y), path.lineTo(x - to * 4, y - r), path.lineTo(x - to * 4, y + r), path.closePath();
+// As in SIGNS: a circle, a triangle that points to its side, a square; filled on the patient's
+// left, hollow on the right.
+function drawMarker(ctx, { family, side }, [x, y], colour) {
+  const path = new Path2D();
+  if (family === "spinal") path.arc(x, y, RADIUS, 0, 7);
+  else if (family === "foraminal") path.addPath(triangle(x, y, side === "Left" ? -1 : 1));
+  else path.rect(x - RADIUS + 0.5, y - RADIUS + 0.5, 2 * RADIUS - 1, 2 * RADIUS - 1);
   stroke(ctx, path, colour, 2);
-  if (side(condition) === "Left") (ctx.fillStyle = colour), ctx.fill(path);
+  if (side !== "Left") return;
+  ctx.fillStyle = colour;
+  ctx.fill(path);
+}
+
+function triangle(x, y, direction) {
+  const path = new Path2D();
+  path.moveTo(x + direction * 6, y);
+  path.lineTo(x - direction * 4, y - RADIUS);
+  path.lineTo(x - direction * 4, y + RADIUS);
+  path.closePath();
+  return path;
 }
 
 function drawCross(ctx, [x, y], colour) {
-  stroke(ctx, lines([[x - 4, y - 4], [x + 4, y + 4]], [[x - 4, y + 4], [x + 4, y - 4]]), colour, 1.75);
+  const falling = [[x - 4, y - 4], [x + 4, y + 4]];
+  const rising = [[x - 4, y + 4], [x + 4, y - 4]];
+  stroke(ctx, lines(falling, rising), colour, 1.75);
 }

@@ -1,66 +1,122 @@
-// The 5 × 5 grid: levels down, conditions across; a cell shows its grade, the prediction's bars, right or wrong.
+// The 5 × 5 grid: levels down, conditions across. A cell shows its grade, the prediction's bars and
+// whether the prediction is right.
+
+const MARKS = { right: "✓", wrong: "✗" };
+const LOWEST_BAR = 6; // % of a cell's height, so that a probability of zero is still visible
 
 class Grid {
-  constructor(viewer, filter = FILTERS[0]) {
+  constructor(viewer, filter = ALL) {
     Object.assign(this, { viewer, cells: viewer.cells, study: viewer.study, filter });
-    const rows = this.study.levels.length; // cells are stored column by column, and read row by row
-    this.reading = [...this.cells.keys()].sort((a, b) => (a % rows) - (b % rows) || a - b);
+    this.rows = this.study.levels.length;
+    this.readingOrder = this.inReadingOrder();
     this.buttons = this.cells.map((_, i) => this.cellButton(i));
-    this.chooser = new Map(FILTERS.map((filter) => [filter, button("", `Show ${filter.about}`, () => this.choose(filter))]));
-    this.filters = make("div.filters", { role: "toolbar", "aria-label": "Which cells to look at" });
-    this.filters.append(make("span.group", ...this.chooser.values()), make("span.group", ...this.steppers()));
-    this.element = make("div", this.filters, this.table(), this.legend());
+    const filterButton = (filter) => button("", `Show ${filter.about}`, () => this.choose(filter));
+    this.filterButtons = new Map(FILTERS.map((filter) => [filter, filterButton(filter)]));
+    this.toolbar = this.makeToolbar();
+    this.element = make("div", this.toolbar, this.table(), this.legend());
+  }
+
+  // Cells are stored column by column and read row by row.
+  inReadingOrder() {
+    const row = (i) => i % this.rows;
+    return [...this.cells.keys()].sort((a, b) => row(a) - row(b) || a - b);
+  }
+
+  // -- Elements
+
+  makeToolbar() {
+    const attributes = { role: "toolbar", "aria-label": "Which cells to look at" };
+    const filters = make("span.group", ...this.filterButtons.values());
+    const previous = this.stepButton("‹", -1, "Previous of these (Shift-n)");
+    const next = this.stepButton("›", 1, "Next of these (n)");
+    return make("div.filters", attributes, filters, make("span.group", previous, next));
+  }
+
+  stepButton(text, by, label) {
+    return Object.assign(button(text, label, () => this.step(by)), { ariaLabel: label });
   }
 
   table() {
-    const { levels, conditions } = this.study;
-    const words = (c) => ` ${side(c) || "Spinal"}\n${side(c) ? c.family : "canal"}`;
-    const shape = (c) => make("span", { "aria-hidden": true }, sign(c));
-    const head = conditions.map((c) => make("th", { scope: "col", title: c.name }, shape(c), words(c)));
-    const cell = (i, j) => make("td", this.buttons[i * levels.length + j]);
-    const rows = levels.map((level, j) => make("tr", make("th", { scope: "row" }, level), ...conditions.map((_, i) => cell(i, j))));
-    const told = { "aria-label": "Grades by level and condition", onkeydown: (e) => this.walk(e) };
-    return make("table", told, make("thead", make("tr", make("td"), ...head)), make("tbody", ...rows));
+    const attributes = {
+      "aria-label": "Grades by level and condition",
+      onkeydown: (event) => this.moveFocus(event),
+    };
+    const head = make("tr", make("td"), ...this.study.conditions.map(columnHead));
+    const body = this.study.levels.map((level, row) => this.tableRow(level, row));
+    return make("table", attributes, make("thead", head), make("tbody", ...body));
+  }
+
+  tableRow(level, row) {
+    const buttons = this.buttons.filter((_, i) => i % this.rows === row);
+    const cells = buttons.map((cellButton) => make("td", cellButton));
+    return make("tr", make("th", { scope: "row" }, level), ...cells);
   }
 
   cellButton(i) {
-    const [show, back] = [() => this.viewer.tell(i), () => this.viewer.tell(this.viewer.selected)];
-    const acts = { onclick: () => this.viewer.select(i), onmouseenter: show, onfocus: show, onmouseleave: back, onblur: back };
-    return make("button.cell", { type: "button", ...acts });
+    const describe = () => this.viewer.describe(i);
+    const describeSelected = () => this.viewer.describe(this.viewer.selected);
+    return make("button.cell", {
+      type: "button",
+      onclick: () => this.viewer.select(i),
+      onmouseenter: describe,
+      onfocus: describe,
+      onmouseleave: describeSelected,
+      onblur: describeSelected,
+    });
   }
 
-  // Everything that depends on the quiz or the filter; the study itself never changes.
+  legend() {
+    const grades = this.study.grades.map(({ name }, i) => make("span", this.chip(i), ` ${name}`));
+    const texts = ["– not graded", "filled: patient's left"];
+    if (this.hasPredictions) texts.push("✓ ✗ prediction right, wrong", "× predicted point");
+    return make("div.legend", ...grades, ...texts.map((text) => make("span", text)));
+  }
+
+  get hasPredictions() {
+    return this.cells.some((cell) => cell.prediction);
+  }
+
+  // -- What depends on the quiz or the filter; the study itself never changes
+
   update() {
-    const { quiz } = this.viewer;
-    if (!this.offers(this.filter)) this.filter = FILTERS[0];
-    this.buttons.forEach((one, i) => {
-      const cell = this.cells[i];
-      const [told, ...children] = quiz.on ? quiz.face(cell) : this.face(cell);
-      one.replaceChildren(...children);
-      one.setAttribute("aria-label", `${cell.condition.name}, ${cell.level}: ${told}`);
-      one.classList.toggle("aside", !this.filter.keep(cell));
-    });
-    this.filters.hidden = quiz.asking;
-    for (const [filter, one] of this.chooser) {
-      [one.textContent, one.hidden] = [`${filter.name} ${this.kept(filter).length}`, !this.offers(filter)];
-      one.setAttribute("aria-pressed", filter === this.filter);
+    if (!this.offers(this.filter)) this.filter = ALL;
+    this.buttons.forEach((cellButton, i) => this.updateCell(cellButton, this.cells[i]));
+    this.toolbar.hidden = this.viewer.quiz.asking;
+    for (const [filter, filterButton] of this.filterButtons) {
+      filterButton.textContent = `${filter.name} ${this.matches(filter).length}`;
+      filterButton.hidden = !this.offers(filter);
+      filterButton.setAttribute("aria-pressed", filter === this.filter);
     }
   }
 
-  face(cell) {
+  updateCell(cellButton, cell) {
+    const { quiz } = this.viewer;
+    const [text, ...children] = quiz.on ? quiz.cellContent(cell) : this.cellContent(cell);
+    cellButton.replaceChildren(...children);
+    cellButton.setAttribute("aria-label", `${cell.condition.name}, ${cell.level}: ${text}`);
+    cellButton.classList.toggle("dimmed", !this.filter.keep(cell));
+  }
+
+  // [text for screen readers, ...elements]
+  cellContent(cell) {
     if (!cell.prediction) return [cell.label, this.chip(cell.grade)];
-    const told = [cell.label, `predicted ${cell.guess}`, cell.verdict].filter(Boolean).join("; ");
-    return [told, this.chip(cell.grade), this.bars(cell), make("span.verdict", { right: "✓", wrong: "✗" }[cell.verdict] ?? "")];
+    const texts = [cell.label, `predicted ${cell.predictionText}`, cell.verdict];
+    const verdict = make("span.verdict", MARKS[cell.verdict] ?? "");
+    return [texts.filter(Boolean).join("; "), this.chip(cell.grade), this.bars(cell), verdict];
   }
 
   bars({ prediction }) {
-    const style = (v, { colour }) => ({ style: `height: ${Math.max(6, 100 * v)}%; background: ${colour}` });
-    return make("span.bars", ...prediction.p.map((v, g) => make("i", style(v, this.study.grades[g]))));
+    const bar = (p, i) => {
+      const height = Math.max(LOWEST_BAR, 100 * p);
+      return make("i", { style: `height: ${height}%; background: ${this.study.grades[i].colour}` });
+    };
+    return make("span.bars", ...prediction.p.map(bar));
   }
 
   chip(grade) {
     const { name = "–", colour } = this.study.grades[grade] ?? {};
-    return make("span.chip", { style: colour ? `background: ${colour}; color: #111` : "" }, name[0]);
+    const style = colour ? `background: ${colour}; color: #111` : "";
+    return make("span.chip", { style }, name[0]);
   }
 
   // -- Filters
@@ -68,63 +124,61 @@ class Grid {
   offers({ predicted, quizzed }) {
     const { quiz } = this.viewer;
     if (quizzed) return quiz.on && quiz.revealed;
-    return !quiz.asking && (!predicted || this.cells.some((cell) => cell.prediction));
+    return !quiz.asking && (!predicted || this.hasPredictions);
   }
 
-  // Places of the cells a filter keeps, in the order of stepping.
-  kept(filter) {
-    const kept = this.reading.filter((i) => filter.keep(this.cells[i]));
-    return filter.order ? kept.sort((a, b) => filter.order(this.cells[a]) - filter.order(this.cells[b])) : kept;
+  // Indices of the cells that a filter keeps, in the order of stepping.
+  matches({ keep, order }) {
+    const kept = this.readingOrder.filter((i) => keep(this.cells[i]));
+    return order ? kept.sort((a, b) => order(this.cells[a]) - order(this.cells[b])) : kept;
   }
 
   choose(filter) {
     this.filter = filter;
     this.update();
-    const [first] = this.kept(filter);
-    if (first !== undefined && filter !== FILTERS[0]) this.viewer.select(first);
-  }
-
-  steppers() {
-    const stepper = (text, by, told) => Object.assign(button(text, told, () => this.step(by)), { ariaLabel: told });
-    return [stepper("‹", -1, "Previous of these (Shift-n)"), stepper("›", 1, "Next of these (n)")];
+    const [first] = this.matches(filter);
+    if (first !== undefined && filter !== ALL) this.viewer.select(first);
   }
 
   step(by) {
-    const kept = this.viewer.quiz.asking ? this.viewer.quiz.open : this.kept(this.filter);
-    const at = kept.indexOf(this.viewer.selected);
-    const next = at < 0 ? kept.at(by > 0 ? 0 : -1) : kept[(at + by + kept.length) % kept.length];
+    const { quiz, selected } = this.viewer;
+    const choice = quiz.asking ? quiz.unanswered : this.matches(this.filter);
+    const from = choice.indexOf(selected);
+    const first = choice.at(by > 0 ? 0 : -1);
+    const next = from < 0 ? first : choice[(from + by + choice.length) % choice.length];
     if (next !== undefined) this.viewer.select(next);
   }
 
   // -- Focus
 
+  // Tab reaches the grid once; the arrow keys move inside it.
   mark(selected) {
-    this.buttons.forEach((one, i) => {
-      one.setAttribute("aria-pressed", i === selected);
-      one.tabIndex = i === selected ? 0 : -1; // Tab comes to the grid once; the arrow keys walk in it
+    this.buttons.forEach((cellButton, i) => {
+      cellButton.setAttribute("aria-pressed", i === selected);
+      cellButton.tabIndex = i === selected ? 0 : -1;
     });
   }
 
-  at(event) {
+  // Index of the cell that an event comes from; -1 if it comes from elsewhere.
+  indexOf(event) {
     return this.buttons.indexOf(event.target.closest?.("button.cell"));
   }
 
-  // Arrow keys walk over the grid; its cells are stored column by column.
-  walk(event) {
-    const n = this.study.levels.length;
-    const by = { ArrowUp: -1, ArrowDown: 1, ArrowLeft: -n, ArrowRight: n }[event.key];
-    const from = this.at(event);
+  moveFocus(event) {
+    const column = this.rows; // so far is it to the same cell of the next column
+    const steps = { ArrowUp: -1, ArrowDown: 1, ArrowLeft: -column, ArrowRight: column };
+    const by = steps[event.key];
+    const from = this.indexOf(event);
     if (!by || from < 0) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const sameColumn = Math.floor((from + by) / n) === Math.floor(from / n);
-    if (sameColumn || Math.abs(by) === n) this.buttons[from + by]?.focus();
+    consume(event);
+    const staysInColumn = Math.floor((from + by) / column) === Math.floor(from / column);
+    if (staysInColumn || Math.abs(by) === column) this.buttons[from + by]?.focus();
   }
+}
 
-  legend() {
-    const grades = this.study.grades.map(({ name }, i) => make("span", this.chip(i), ` ${name}`));
-    const predicted = this.cells.some((cell) => cell.prediction) ? ["✓ ✗ prediction right, wrong", "× predicted point"] : [];
-    const words = ["– not graded", "filled: patient's left", ...predicted].map((text) => make("span", text));
-    return make("div.legend", ...grades, ...words);
-  }
+function columnHead(condition) {
+  const { name, side, family } = condition;
+  const text = side ? ` ${side}\n${family}` : " Spinal\ncanal";
+  const shape = make("span", { "aria-hidden": true }, sign(condition));
+  return make("th", { scope: "col", title: name }, shape, text);
 }

@@ -1,16 +1,22 @@
-// The quiz: labels and predictions are hidden, the learner grades the cells, then sees how that compares.
+// The quiz: labels and predictions are hidden, the learner grades the cells, then compares.
 
-const LOOK_FOR = {
+const HINTS = {
   spinal: "Sagittal and axial T2: how much bright fluid is left round the nerve roots?",
   foraminal: "Sagittal T1: how much bright fat is left round the root in its opening?",
-  subarticular: "Axial T2: is the corner in front of the facet joint open, is the root flattened, or is no room left round it?",
+  subarticular:
+    "Axial T2: is the corner in front of the facet joint open, is the root flattened, " +
+    "or is no room left round it?",
 };
+const SCORE_HINT =
+  "Weighted: a cell counts 1, 2 or 4 by its label, as in the competition. " +
+  "In the grid: your grade, then the label.";
 
 class Quiz {
-  // state: {on, answers: 25 of null, 0, 1 or 2, revealed}; save(state) after every change, so that no answer is lost.
+  // state: {study, on, answers: 25 of null, 0, 1 or 2, revealed}; save(state) is called after every
+  // change, so that no answer is lost.
   constructor(viewer, state = {}, save = () => {}) {
     Object.assign(this, { viewer, cells: viewer.cells, grades: viewer.study.grades, save });
-    this.asked = this.cells.filter((cell) => cell.grade !== null); // a cell without a label is not asked
+    this.asked = this.cells.filter((cell) => cell.grade !== null);
     this.set(state);
     this.element = this.build();
   }
@@ -23,10 +29,13 @@ class Quiz {
     return this.on && !this.revealed;
   }
 
-  // Places in the grid of the cells still to be graded, in reading order.
-  get open() {
-    return this.viewer.grid.reading.filter((i) => this.asked.includes(this.cells[i]) && this.cells[i].answer === null);
+  // Indices of the cells still to be graded, in reading order.
+  get unanswered() {
+    const isOpen = (cell) => this.asked.includes(cell) && cell.answer === null;
+    return this.viewer.grid.readingOrder.filter((i) => isOpen(this.cells[i]));
   }
+
+  // -- State
 
   get state() {
     const answers = this.cells.map((cell) => cell.answer);
@@ -38,30 +47,33 @@ class Quiz {
     this.cells.forEach((cell, i) => (cell.answer = answers[i] ?? null));
   }
 
+  // By the learner.
   change(state) {
     Object.assign(this, state);
     this.save(this.state);
     this.viewer.update();
   }
 
-  take({ study, on, revealed, answers }) {
+  // By Python, or by another view of the same widget.
+  receive({ study, on, revealed, answers }) {
     const now = this.state;
-    if (study !== undefined && study !== now.study) return; // of the study that was here before
-    if (on === now.on && revealed === now.revealed && answers?.every((answer, i) => answer === now.answers[i])) return;
+    if (study !== undefined && study !== now.study) return; // it belongs to the study before
+    const sameAnswers = answers?.every((answer, i) => answer === now.answers[i]);
+    if (on === now.on && revealed === now.revealed && sameAnswers) return;
     this.set({ on, revealed, answers });
     this.viewer.update();
   }
 
   toggle() {
     this.change({ on: !this.on });
-    if (this.asking) this.next(0);
-    else this.viewer.quizzing.focus(); // the box that had the focus is gone
+    if (this.asking) this.goToNext(0);
+    else this.viewer.toolbar.quiz.focus(); // the box that had the focus is gone
   }
 
-  again() {
+  restart() {
     for (const cell of this.cells) cell.answer = null;
     this.change({ revealed: false });
-    this.next(0);
+    this.goToNext(0);
     this.viewer.grid.buttons[this.viewer.selected].focus();
   }
 
@@ -69,86 +81,116 @@ class Quiz {
     if (!this.asking || !this.asked.includes(this.cells[i])) return;
     this.cells[i].answer = grade;
     this.change({});
-    this.next(this.viewer.grid.reading.indexOf(i));
+    this.goToNext(this.viewer.grid.readingOrder.indexOf(i));
   }
 
-  next(from) {
-    const { reading } = this.viewer.grid;
-    const [next] = [...reading.slice(from), ...reading].filter((i) => this.open.includes(i));
+  // To the first cell still to be graded from this position in reading order, then from the start.
+  goToNext(from) {
+    const { readingOrder } = this.viewer.grid;
+    const { unanswered } = this;
+    const ahead = [...readingOrder.slice(from), ...readingOrder];
+    const next = ahead.find((i) => unanswered.includes(i));
     if (next !== undefined) this.viewer.select(next);
-    else this.reveal.focus();
+    else this.revealButton.focus();
   }
 
-  // -- What a cell of the grid shows and says: [text, ...elements]
+  reveal() {
+    this.change({ revealed: true });
+    this.title.focus(); // not a button: one Enter too many must not start the quiz again
+  }
 
-  face(cell) {
+  // -- What a cell of the grid shows: [text for screen readers, ...elements]
+
+  cellContent(cell) {
     const { grid } = this.viewer;
     if (cell.grade === null) return ["not graded", grid.chip(null)];
-    const yours = cell.answer === null ? "not answered" : `your grade ${this.grades[cell.answer].name}`;
-    const mine = cell.answer === null ? make("span.chip", "?") : grid.chip(cell.answer);
-    if (!this.revealed) return [yours, mine];
-    const right = cell.answer === null ? "" : cell.missed ? "wrong" : "right";
-    const told = [yours, right, `label ${cell.label}`, cell.prediction && `predicted ${cell.guess}`].filter(Boolean).join("; ");
-    return [told, mine, make("span.verdict", { right: "✓", wrong: "✗" }[right] ?? ""), grid.chip(cell.grade)];
+    const isAnswered = cell.answer !== null;
+    const answerText = isAnswered ? `your grade ${this.grades[cell.answer].name}` : "not answered";
+    const answerChip = isAnswered ? grid.chip(cell.answer) : make("span.chip", "?");
+    if (!this.revealed) return [answerText, answerChip];
+    const verdict = answerVerdict(cell);
+    const prediction = cell.prediction && `predicted ${cell.predictionText}`;
+    const texts = [answerText, verdict, `label ${cell.label}`, prediction];
+    const mark = make("span.verdict", MARKS[verdict] ?? "");
+    return [texts.filter(Boolean).join("; "), answerChip, mark, grid.chip(cell.grade)];
   }
 
-  // -- The score: the share of right answers, and the same with a cell weighing 1, 2 or 4 by its label, as in the metric
+  // -- The score: the fraction of right answers, plain and with cells weighted by their label as in
+  // the competition's metric
 
   score(gradeOf) {
-    const asked = this.cells.filter((cell) => cell.answer !== null && gradeOf(cell) !== null);
-    const right = asked.filter((cell) => gradeOf(cell) === cell.grade);
+    const answered = this.cells.filter((cell) => cell.answer !== null && gradeOf(cell) !== null);
+    const right = answered.filter((cell) => gradeOf(cell) === cell.grade);
     const weight = (cells) => cells.reduce((sum, cell) => sum + this.grades[cell.grade].weight, 0);
-    return { asked: asked.length, right: right.length, share: asked.length ? weight(right) / weight(asked) : 0 };
+    const weighted = answered.length ? weight(right) / weight(answered) : 0;
+    return { count: answered.length, right: right.length, weighted };
   }
 
   get scores() {
     const rows = { You: this.score((cell) => cell.answer) };
-    if (this.cells.some((cell) => cell.prediction)) rows.Model = this.score((cell) => cell.called);
+    if (this.viewer.grid.hasPredictions) rows.Model = this.score((cell) => cell.predictedGrade);
     return { ...rows, [`Always ${this.grades[0].name}`]: this.score(() => 0) };
   }
 
-  // -- The box beside the grid; its elements stay the same ones, so that none loses the focus
+  // -- The box beside the grid; its elements are kept, so that none loses the focus
 
   build() {
     this.title = make("h4", { "aria-live": "polite", tabindex: -1 });
-    this.told = make("p.quiet");
-    const give = (i) => () => this.answer(this.viewer.selected, i);
-    const choice = ({ name }, i) => make("button", { type: "button", onclick: give(i) }, make("kbd", `${i + 1}`), ` ${name}`);
-    this.choices = make("div.group", ...this.grades.map(choice));
     this.table = make("table.scores");
-    this.reveal = button("Reveal", "Show the labels and score what was graded", () => this.end());
-    this.restart = button("Again", "Forget the answers and start over", () => this.again());
-    const leave = button("Leave quiz", "Show everything again; the answers are kept", () => this.toggle());
-    const row = make("div.row", this.reveal, this.restart, leave);
-    return make("div.quiz", { role: "group", "aria-label": "Quiz" }, this.title, this.table, this.told, this.choices, row);
+    this.hint = make("p.quiet");
+    this.choices = make("div.group", ...this.grades.map(({ name }, i) => this.choice(name, i)));
+    const attributes = { role: "group", "aria-label": "Quiz" };
+    const parts = [this.title, this.table, this.hint, this.choices, this.buttonRow()];
+    return make("div.quiz", attributes, ...parts);
+  }
+
+  choice(name, grade) {
+    const onclick = () => this.answer(this.viewer.selected, grade);
+    return make("button", { type: "button", onclick }, make("kbd", `${grade + 1}`), ` ${name}`);
+  }
+
+  buttonRow() {
+    const about = "Show the labels and score what was graded";
+    this.revealButton = button("Reveal", about, () => this.reveal());
+    const forget = "Forget the answers and start over";
+    this.restartButton = button("Again", forget, () => this.restart());
+    const kept = "Show everything again; the answers are kept";
+    const leave = button("Leave quiz", kept, () => this.toggle());
+    return make("div.row", this.revealButton, this.restartButton, leave);
   }
 
   update() {
     this.element.hidden = !this.on;
-    [this.choices.hidden, this.reveal.hidden] = [this.revealed, this.revealed];
-    [this.table.hidden, this.restart.hidden] = [!this.revealed, !this.revealed];
-    if (this.revealed) this.result();
-    else this.question();
+    for (const element of [this.choices, this.revealButton]) element.hidden = this.revealed;
+    for (const element of [this.table, this.restartButton]) element.hidden = !this.revealed;
+    if (this.revealed) this.showResult();
+    else this.showQuestion();
   }
 
-  question() {
-    const cell = this.cells[this.viewer.selected];
-    const given = this.asked.length - this.open.length;
+  showQuestion() {
+    const { grade, condition } = this.cells[this.viewer.selected];
+    const given = this.asked.length - this.unanswered.length;
     this.title.textContent = `Your grade? ${given} of ${this.asked.length} given`;
-    this.told.textContent = cell.grade === null ? "This cell has no label, so it is not asked." : LOOK_FOR[cell.condition.family];
+    const isAsked = grade !== null;
+    const unasked = "This cell has no label, so it is not asked.";
+    this.hint.textContent = isAsked ? HINTS[condition.family] : unasked;
   }
 
-  end() {
-    this.change({ revealed: true });
-    this.title.focus(); // not a button: one Enter too many must not begin anew
-  }
-
-  result() {
-    const row = ([who, { asked, right, share }]) =>
-      make("tr", make("th", { scope: "row" }, who), make("td", `${right} of ${asked}`), make("td", percent(share)));
-    const head = ["", "right", "weighted"].map((text) => make("th", { scope: "col" }, text));
+  showResult() {
+    const heads = ["", "right", "weighted"].map((text) => make("th", { scope: "col" }, text));
+    const body = make("tbody", ...Object.entries(this.scores).map(scoreRow));
     this.title.textContent = "Your grades against the labels";
-    this.table.replaceChildren(make("thead", make("tr", ...head)), make("tbody", ...Object.entries(this.scores).map(row)));
-    this.told.textContent = "Weighted: a cell counts 1, 2 or 4 by its label, as in the competition. In the grid: your grade, then the label.";
+    this.table.replaceChildren(make("thead", make("tr", ...heads)), body);
+    this.hint.textContent = SCORE_HINT;
   }
+}
+
+function answerVerdict(cell) {
+  if (cell.answer === null) return "";
+  return cell.missed ? "wrong" : "right";
+}
+
+function scoreRow([name, { count, right, weighted }]) {
+  const head = make("th", { scope: "row" }, name);
+  return make("tr", head, make("td", `${right} of ${count}`), make("td", percent(weighted)));
 }

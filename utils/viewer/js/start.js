@@ -1,14 +1,16 @@
-// Ways in: the widget's (render) and the HTML file's (mountAll).
+// The two entry points: the widget's (render) and the HTML file's (mountAll).
 
-// Into a shadow root, so that the notebook's style does not reach the viewer, nor the viewer's the notebook.
-function mount(host, study, images, quiz, save, before) {
+// Into a shadow root, so that the notebook's style does not reach the viewer, nor the viewer's the
+// notebook.
+function mount(host, study, images, quiz, save, previous) {
   const root = host.shadowRoot ?? host.attachShadow({ mode: "open" });
-  const viewer = new Viewer(root, study, images, quiz, save, before);
-  const sheet = new CSSStyleSheet(); // a content security policy that forbids <style> allows this
+  const viewer = new Viewer(root, study, images, quiz, save, previous);
+  const sheet = new CSSStyleSheet(); // allowed by a content security policy that forbids <style>
   sheet.replaceSync(STYLE);
   root.adoptedStyleSheets = [sheet];
   root.replaceChildren(viewer.element);
-  host.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab sees every key first and has its own use for 1–5
+  // JupyterLab sees every key first and has its own use for 1 to 5.
+  host.setAttribute("data-lm-suppress-shortcuts", "true");
   return viewer;
 }
 
@@ -18,24 +20,31 @@ function mountAll(page) {
     if (host.shadowRoot) continue;
     const [data, images] = host.children;
     const { quiz, ...study } = JSON.parse(data.textContent);
-    mount(host, study, Uint8Array.from(atob(images.textContent), (c) => c.charCodeAt(0)), quiz);
+    mount(host, study, fromBase64(images.textContent), quiz);
     images.remove();
   }
 }
 
-// The widget: Python may change the study, the learner's answers go back to it.
+const fromBase64 = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+
+// The widget: Python may change the study, and the learner's answers go back to Python.
 function render({ model, el }) {
   const host = make("div.spine-viewer");
   el.append(host);
-  const save = (quiz) => (model.set("quiz", quiz), model.save_changes());
+  const save = (quiz) => {
+    model.set("quiz", quiz);
+    model.save_changes();
+  };
   let viewer;
   const open = () => {
     viewer?.close();
     const { buffer, byteOffset, byteLength } = model.get("images"); // a DataView
     const images = new Uint8Array(buffer, byteOffset, byteLength);
-    viewer = mount(host, structuredClone(model.get("study")), images, model.get("quiz"), save, viewer);
+    const study = structuredClone(model.get("study"));
+    viewer = mount(host, study, images, model.get("quiz"), save, viewer);
   };
-  const follow = () => viewer.quiz.take(model.get("quiz")); // another view of this widget, or Python, has changed it
+  // Another view of this widget, or Python, has changed the quiz.
+  const follow = () => viewer.quiz.receive(model.get("quiz"));
   open();
   model.on("change:study", open);
   model.on("change:quiz", follow);

@@ -1,68 +1,80 @@
-// The viewer: three panes, the grid, the quiz, and what they share.
+// The viewer: three panes, the grid, the quiz, and the state that they share.
 
-const HELP = {
-  "Wheel, arrows, Home/End, bar": "scroll through the slices",
-  "Click or drag, Shift-arrows": "set the crosshair; the other panes follow",
-  "Right-drag, 1–5, i": "window and level, presets (in a quiz 1–3 grade), invert; also , . < >",
-  "Ctrl-wheel, pinch, + −": "zoom",
-  "Shift-drag, middle-drag": "move the picture",
-  "Double click, 0": "reset the pane",
-  "Page Up/Down": "another series in this pane",
-  "c, [ ]": "cine, slower, faster",
-  "m, then drag": "measure; by keys: Enter, Shift-arrows, Enter; Escape clears",
-  "l, p, b": "labels, planes, all slices of the other series",
-  "n, Shift-n": "next and previous of the cells chosen above the grid",
-};
-const TOGGLES = {
-  labels: ["Labels", "Show or hide labels", "l"],
-  planes: ["Planes", "Show or hide planes and crosshair", "p"],
-  blocks: ["Blocks", "Draw all slices of the other panes' series, not only those on show", "b"],
-  measure: ["Measure", "Drag measures a distance in mm", "m"],
-};
+const MOST_FINDINGS = "L4/L5"; // the level with which a study opens
+const UNSEEN = 1e6; // slices of a series that no pane shows are loaded last
 
 class Viewer {
-  // before: the viewer of the study that was here; what it showed, this one shows too.
-  constructor(root, study, images, quiz, save, before) {
-    const show = before?.show ?? { labels: true, planes: true, blocks: false, measure: false };
-    Object.assign(this, { root, study, images, show, crosshair: null, panes: [], marks: new Map() });
-    const { levels, conditions, grades } = study;
-    const question = (i) => [conditions[Math.floor(i / levels.length)], levels[i % levels.length], grades];
-    this.cells = study.cells.map((cell, i) => new Cell(cell, ...question(i)));
-    this.selected = [levels.indexOf("L4/L5"), ...this.cells.keys()].find((i) => this.cells[i].place) ?? 0; // most is found there
+  // previous: the viewer of the study shown before, whose toggles and filter are kept.
+  constructor(root, study, images, quiz, save, previous) {
+    Object.assign(this, { root, study, images, crosshair: null, panes: [] });
+    this.show = previous?.show ?? defaultToggles();
+    this.cells = this.makeCells();
+    this.marks = new Marks(this);
+    this.selected = this.firstSelected();
     this.quiz = new Quiz(this, quiz, save);
     this.panes = study.kinds.map((kind, i) => new Pane(this, kind, PLANE_COLOURS[i]));
-    this.grid = new Grid(this, before?.grid.filter);
-    this.detail = make("div.detail", { "aria-live": "polite" });
-    const below = make("div.below", this.grid.element, make("div", this.quiz.element, this.detail, this.help()));
-    const parts = [this.toolbar(), make("div.panes", ...this.panes.map((p) => p.element)), below];
-    this.element = make("div.viewer", { tabindex: -1, onkeydown: (e) => this.key(e) }, ...parts); // Safari focuses no button
+    this.grid = new Grid(this, previous?.grid.filter);
+    this.toolbar = new Toolbar(this);
+    this.element = this.build();
     this.activate(this.panes[0]);
     this.update();
     this.select(this.selected);
-    if (this.quiz.asking) this.quiz.next(0);
+    if (this.quiz.asking) this.quiz.goToNext(0);
     this.loadAll();
+  }
+
+  // Of the study: one for each condition at each level, column by column.
+  makeCells() {
+    const { levels, conditions, grades } = this.study;
+    return this.study.cells.map((data, i) => {
+      const condition = conditions[Math.floor(i / levels.length)];
+      return new Cell(data, condition, levels[i % levels.length], grades);
+    });
+  }
+
+  // The canal where most is found, or else the first cell that has a position.
+  firstSelected() {
+    const order = [this.study.levels.indexOf(MOST_FINDINGS), ...this.cells.keys()];
+    return order.find((i) => this.cells[i].position) ?? 0;
+  }
+
+  build() {
+    this.detail = make("div.detail", { "aria-live": "polite" });
+    const panes = make("div.panes", ...this.panes.map((pane) => pane.element));
+    const beside = make("div", this.quiz.element, this.detail, helpList());
+    const below = make("div.below", this.grid.element, beside);
+    // Focusable, because Safari gives the focus to no button.
+    const attributes = { tabindex: -1, onkeydown: (event) => this.key(event) };
+    return make("div.viewer", attributes, this.toolbar.element, panes, below);
   }
 
   // -- Images
 
+  // One slice that cannot be decoded does not hold up the others.
   load(slice) {
-    slice.loading ??= decode(this.images.subarray(...slice.bytes), slice.size).then((grey) => {
+    const keep = (grey) => {
       slice.grey = grey;
       this.refresh();
-    }, console.error); // one slice that cannot be decoded does not keep the others
+    };
+    const jpeg = this.images.subarray(...slice.bytes);
+    slice.loading ??= decode(jpeg, slice.size).then(keep, console.error);
     return slice.loading;
   }
 
-  // The slices on show first, then outwards from them, one at a time so that the hand is never kept waiting.
+  // The slices on show first, then outwards from them; one at a time, so that the page stays
+  // responsive.
   async loadAll() {
     const shown = new Map(this.panes.map((pane) => [pane.series, pane.index]));
-    const away = (series, i) => (shown.has(series) ? Math.abs(shown.get(series) - i) : 1e6);
-    const queue = this.study.series.flatMap((series) => series.slices.map((slice, i) => [away(series, i), slice]));
-    for (const [, slice] of queue.sort((a, b) => a[0] - b[0])) if (!this.closed) await this.load(slice);
+    const away = (series, i) => (shown.has(series) ? Math.abs(shown.get(series) - i) : UNSEEN);
+    const entries = (series) => series.slices.map((slice, i) => ({ slice, away: away(series, i) }));
+    const queue = this.study.series.flatMap(entries).sort((a, b) => a.away - b.away);
+    for (const { slice } of queue) if (!this.closed) await this.load(slice);
   }
 
-  // The next frame draws everything anew; if only one pane has changed, that one first, and the lines in the others one
-  // frame later: so the picture under the hand never waits for them.
+  // -- Drawing
+
+  // Draws everything in the next frame. If only one pane has changed, that one is drawn first and
+  // the lines in the others one frame later, so that the image under the pointer never waits.
   refresh(pane) {
     if (this.frame === undefined) this.alone = pane;
     else if (this.alone !== pane) this.alone = undefined;
@@ -70,134 +82,106 @@ class Viewer {
   }
 
   draw() {
-    const [alone, panes] = [this.alone, this.alone ? [this.alone] : this.panes];
+    const { alone } = this;
+    const panes = alone ? [alone] : this.panes;
     this.frame = undefined;
     for (const pane of panes) pane.draw();
     for (const pane of panes) writeCorners(pane);
-    if (alone) return this.refresh();
-    for (const { hand } of panes) if (hand.resting) hand.hover(hand.resting); // what lies under it has changed
+    if (alone) this.refresh();
+    else this.updateHover();
+  }
+
+  // What is under a resting pointer has changed.
+  updateHover() {
+    for (const { hover } of this.panes.map((pane) => pane.interaction))
+      if (hover.at) hover.update(hover.at);
   }
 
   close() {
     this.closed = true;
-    for (const pane of this.panes) pane.observer.disconnect(), pane.play(false);
+    for (const pane of this.panes) {
+      pane.observer.disconnect();
+      pane.cine.play(false);
+    }
   }
 
-  // -- What the panes share
+  // -- State that the panes share
 
-  activate(pane) {
-    this.active = pane;
-    for (const p of this.panes) p.element.classList.toggle("active", p === pane);
+  activate(active) {
+    this.active = active;
+    for (const pane of this.panes) pane.element.classList.toggle("active", pane === active);
   }
 
   toggle(name) {
     this.show[name] = !this.show[name];
-    this.toggles[name].setAttribute("aria-pressed", this.show[name]);
+    this.toolbar.update();
     this.refresh();
   }
 
+  // Sets the crosshair to a pixel of one pane; the others follow.
   point(from, xy) {
-    this.crosshair = toPatient(from.slice, xy.map((v, i) => clamp(v, 0, from.slice.size[i] - 1)));
+    this.crosshair = toPatient(from.slice, clampToImage(from.slice, xy));
     for (const pane of this.panes) if (pane !== from) pane.goTo(this.crosshair);
     this.refresh();
   }
 
+  // Selects a cell and takes every pane to its position.
   select(i) {
     const inGrid = this.grid.buttons.includes(this.root.activeElement);
     this.selected = i;
     this.grid.mark(i);
     if (inGrid) this.grid.buttons[i].focus();
     this.quiz.update();
-    this.tell(i);
+    this.describe(i);
     this.refresh();
-    const { place } = this.cells[i];
-    if (!place) return;
-    this.crosshair = place.mm;
-    for (const pane of this.panes) pane.goTo(place.mm, place);
+    const { position } = this.cells[i];
+    if (!position) return;
+    this.crosshair = position.mm;
+    for (const pane of this.panes) pane.goTo(position.mm, position);
   }
 
-  tell(i) {
+  describe(i) {
     this.detail.replaceChildren(...describe(this.cells[i], this.quiz.asking));
   }
 
-  // After the quiz has begun, gone on or ended.
+  // After the quiz has started, moved on or ended.
   update() {
     this.grid.update();
     this.quiz.update();
-    this.tell(this.selected);
-    this.quizzing.setAttribute("aria-pressed", this.quiz.on);
+    this.toolbar.update();
+    this.describe(this.selected);
     this.refresh();
   }
 
-  // Annotated points lie on their own series; predicted ones are places in the patient, so every series near shows them.
-  // In a quiz only the point in question is there, without its grade.
-  marksOf(series) {
-    if (!this.marks.has(series)) this.marks.set(series, this.cells.flatMap((cell) => this.marksOfCell(cell, series)));
-    const marks = this.marks.get(series);
-    if (!this.quiz.asking) return marks;
-    const asked = marks.filter(({ cell, predicted }) => cell === this.cells[this.selected] && !predicted);
-    return asked.map((mark) => ({ ...mark, colour: "#ffffff" }));
-  }
-
-  marksOfCell(cell, series) {
-    const colour = this.study.grades[cell.grade]?.colour ?? "#cccccc";
-    const marks = cell.points.filter((p) => p.mm && p.series === series.id).map((p) => ({ cell, colour, ...p }));
-    const { mm } = cell.prediction ?? {};
-    if (!mm) return marks;
-    const slice = nearestSlice(series.slices, mm);
-    if (distanceToImage(series.slices[slice], mm) > (series.gap_mm ?? 5)) return marks;
-    return [...marks, { cell, mm, slice, predicted: true, colour: this.study.grades[cell.called].colour }];
-  }
-
-  // -- Keys: those that no pane and no grid has taken. No plain key goes on to the notebook, where x cuts a cell.
+  // -- Keys: those that neither a pane nor the grid has handled. No plain key reaches the notebook,
+  // where x cuts a cell.
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.key === "Tab") return;
     event.stopPropagation();
-    const grade = "123".indexOf(event.key);
-    const [name] = Object.entries(TOGGLES).find(([, [, , key]]) => key === event.key) ?? [];
-    if (name) this.toggle(name);
-    else if (event.key === "n") this.grid.step(1);
-    else if (event.key === "N") this.grid.step(-1);
-    else if (this.quiz.asking && grade >= 0) this.gradeBy(event, grade);
-    else return;
+    const act = this.actionOfKey(event);
+    if (!act) return;
+    act();
     event.preventDefault();
   }
 
-  gradeBy(event, grade) {
-    const focused = this.grid.at(event);
-    if (event.repeat || (focused < 0 && !this.quiz.open.length)) return; // a key held down, or one key too many
+  actionOfKey(event) {
+    const toggle = Object.keys(TOGGLES).find((name) => TOGGLES[name].key === event.key);
+    if (toggle) return () => this.toggle(toggle);
+    if (event.key === "n") return () => this.grid.step(1);
+    if (event.key === "N") return () => this.grid.step(-1);
+    const grade = "123".indexOf(event.key);
+    return this.quiz.asking && grade >= 0 ? () => this.gradeByKey(event, grade) : null;
+  }
+
+  gradeByKey(event, grade) {
+    const focused = this.grid.indexOf(event);
+    const isDone = focused < 0 && !this.quiz.unanswered.length; // one key too many
+    if (event.repeat || isDone) return;
     this.quiz.answer(focused < 0 ? this.selected : focused, grade);
   }
+}
 
-  // -- Controls
-
-  toolbar() {
-    const preset = ([name, window], i) => button(name, `Window of the marked pane (${i + 1})`, () => this.active.setWindow(window));
-    const invert = () => this.active.setWindow(this.active.window, !this.active.inverted);
-    const toggle = ([name, [text, about, key]]) => {
-      const one = button(text, `${about} (${key})`, () => this.toggle(name));
-      one.setAttribute("aria-pressed", this.show[name]);
-      return [name, one];
-    };
-    this.toggles = Object.fromEntries(Object.entries(TOGGLES).map(toggle));
-    const asks = "Hides labels and predictions and asks you for the grades";
-    this.quizzing = button("Quiz", asks, () => this.quiz.toggle());
-    this.quizzing.disabled = !this.quiz.possible;
-    if (!this.quiz.possible) this.quizzing.title = "This study has no labels to be quizzed on";
-    return make(
-      "div.toolbar",
-      { role: "toolbar", "aria-label": "View" },
-      make("strong", `Study ${this.study.id}`),
-      make("span.group", ...Object.entries(WINDOWS).map(preset), button("Invert", "Invert the marked pane (i)", invert)),
-      make("span.group", ...Object.values(this.toggles)),
-      make("span.group", this.quizzing),
-      make("span.group", button("Reset", "Window, zoom, place and measures of all panes", () => this.panes.forEach((p) => p.reset()))),
-    );
-  }
-
-  help() {
-    const list = Object.entries(HELP).flatMap(([keys, what]) => [make("dt", keys), make("dd", what)]);
-    return make("details", make("summary", "Mouse and keys"), make("dl", ...list));
-  }
+function defaultToggles() {
+  return Object.fromEntries(Object.entries(TOGGLES).map(([name, { on }]) => [name, on]));
 }

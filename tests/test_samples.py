@@ -1,0 +1,248 @@
+"""What the models are shown: the same windows as in use, moved by draws that depend on seed, epoch
+and study alone."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mirror import mirrored
+from torch.utils.data import default_collate
+
+from utils.crops import (
+    OTHER_TARGET,
+    TARGET_FAMILY,
+    VIEW_SERIES,
+    VIEW_TARGET,
+    grader_crops,
+    mirror_views,
+    point_table,
+    recess_crops,
+)
+from utils.prepare import PreparedDataError, load_study
+from utils.presets import Preset
+from utils.rsna import AXIAL_T2, CANAL, TARGETS
+from utils.training import grader_samples, locator_samples, losses, samples
+from utils.training.grader_samples import GraderDataset, Jitter
+from utils.training.locator_samples import LocatorDataset
+
+PRESET = Preset("test", locator_px=96, locator_slices=3, crop_px=32, slices=3, features=32)
+
+
+@pytest.fixture(scope="module")
+def studies(prepared):
+    return pd.read_csv(prepared / "folds.csv").study_id.tolist()
+
+
+def locator_data(prepared, studies, preset=PRESET, **settings):
+    data = LocatorDataset(prepared, studies, preset, **settings)
+    data.cache_crops()
+    return data
+
+
+def grader_data(prepared, studies, jitter=None, preset=PRESET):
+    data = GraderDataset(prepared, studies, preset, jitter)
+    data.cache_crops()
+    return data
+
+
+def same(a, b) -> bool:
+    """Are two samples, nested tuples of tensors, equal?"""
+    if isinstance(a, tuple):
+        return all(map(same, a, b))
+    return torch.equal(a.nan_to_num(), b.nan_to_num())
+
+
+def test_crops_are_cut_once_and_again_only_what_is_missing(prepared, studies):
+    data = locator_data(prepared, studies)
+    before = {path: path.stat().st_mtime_ns for path in data.folder.iterdir()}
+    data.path(studies[0]).unlink()
+    data.cache_crops()
+    changed = [path for path in data.folder.iterdir() if path.stat().st_mtime_ns != before[path]]
+    assert changed == [data.path(studies[0])]
+
+
+def test_a_disk_too_small_is_reported_before_it_is_full(prepared, studies, monkeypatch):
+    data = LocatorDataset(prepared, studies, replace(PRESET, locator_px=80))
+    monkeypatch.setattr(samples.shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
+    with pytest.raises(
+        PreparedDataError,
+        match=r"the crops of \d+ studies need 0\.\d GB and 0\.0 are free; free some space",
+    ):
+        data.cache_crops()
+
+
+def test_places_are_not_rounded_to_16_bits(prepared, studies):
+    batch = default_collate([locator_data(prepared, studies)[0]])
+    exact = losses.augmented_searches(batch, PRESET)["canal"]
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = losses.augmented_searches(batch, PRESET)["canal"]
+    assert all(torch.equal(a, b) for a, b in zip(exact, mixed))
+
+
+def test_other_sizes_have_other_files(prepared, studies):
+    assert (
+        LocatorDataset(prepared, studies, PRESET).folder
+        != LocatorDataset(prepared, studies, replace(PRESET, locator_px=64)).folder
+    )
+
+
+def test_draws_depend_on_seed_epoch_and_study_only(prepared, studies):
+    a, b = (locator_data(prepared, studies) for _ in range(2))
+    [b[k] for k in range(3)]  # what was drawn before does not matter
+    assert same(a[3], b[3])
+    b.epoch.fill_(1)
+    assert not same(a[3], b[3])
+
+
+def test_every_epoch_shows_every_study_once_in_its_own_order(prepared, studies):
+    data = grader_data(prepared, studies, Jitter())
+    orders = []
+    for epoch in range(3):
+        data.epoch.fill_(epoch)
+        orders.append([tuple(data[k].grades.tolist()) for k in range(len(data))])
+    by_mirror = [{min(g, tuple(np.array(g)[OTHER_TARGET])) for g in order} for order in orders]
+    assert by_mirror[0] == by_mirror[1] == by_mirror[2]
+    assert orders[0] != orders[1]
+
+
+def test_held_out_studies_are_shown_as_they_are_in_use(prepared, studies):
+    data = grader_data(prepared, studies)
+    study = load_study(prepared, studies[2])
+    crops, exists = grader_crops(study, point_table(study.points), PRESET)
+    batch = default_collate([data[2]])
+    assert torch.equal(batch.exists[0], torch.from_numpy(exists))
+    shown = losses.augmented_crops(batch, PRESET)[0] * 255
+    assert np.abs(shown.numpy() - crops).max() < 0.51  # what is kept is rounded to whole greys
+
+
+def test_heat_follows_the_points_through_every_draw(prepared, studies):
+    data = locator_data(prepared, studies)
+    for epoch in range(4):
+        data.epoch.fill_(epoch)
+        sought = losses.augmented_searches(default_collate([data[0]]), PRESET)
+        canal = sought["canal"][1][0].sum(0)  # (5, h, w)
+        assert canal.sum((1, 2)).numpy() == pytest.approx(np.ones(5), abs=1e-4)
+        rows = (canal.sum(2) * torch.arange(canal.shape[1])).sum(1)
+        assert (rows.diff() > 0).all(), "levels run head to foot"
+        left, right = (sought["recess"][1][:, 0, k] for k in (0, 1))
+        columns = torch.arange(left.shape[-1])
+        assert ((left.sum(1) * columns).sum(1) > (right.sum(1) * columns).sum(1)).all(), (
+            "left on image right, mirrored or not"
+        )
+
+
+def test_levels_that_truncation_cuts_off_are_to_be_reported(prepared, studies):
+    data = locator_data(prepared, studies, replace(PRESET, truncation=1.0))
+    reported = 0
+    for epoch in range(12):
+        data.epoch.fill_(epoch)
+        _, heat, gone = losses.augmented_searches(default_collate([data[0]]), PRESET)["canal"]
+        there = heat.sum((1, 3, 4)) > 0.5
+        assert torch.equal(gone, ~there), "every level is either to be found or to be reported"
+        order = gone[0].int().tolist()
+        assert order in (sorted(order), sorted(order, reverse=True)), "an image ends on one side"
+        reported += sum(order)
+    assert 5 < reported < 40
+
+
+def test_a_point_that_nobody_marked_is_neither_found_nor_missed(prepared, studies):
+    batch = default_collate([locator_data(prepared, studies)[0]])
+    batch.canal.points[..., 2, :] = torch.nan
+    _, heat, gone = losses.augmented_searches(batch, PRESET)["canal"]
+    assert not gone.any()
+    assert heat.sum((1, 3, 4))[0].tolist() == pytest.approx([1, 1, 0, 1, 1], abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["randomised", "scanner"])
+def test_all_views_of_a_series_have_one_intensity_vector(prepared, studies, kind):
+    data = grader_data(prepared, studies, Jitter(), replace(PRESET, intensity=kind))
+    shown = data[1].intensity.numpy()
+    for series in range(3):
+        assert len(np.unique(shown[series == VIEW_SERIES], axis=0)) == 1
+    assert len(np.unique(shown, axis=0)) == 3
+
+
+def test_labels_have_nothing_to_do_with_the_image_as_often_as_asked():
+    rng, grades = np.random.default_rng(0), np.repeat([-1, 0, 1, 2], 5000)
+    read = grader_samples.add_label_noise(grades, 0.15, rng)
+    assert np.mean(read[grades >= 0] != grades[grades >= 0]) == pytest.approx(0.10, abs=0.01), (
+        "one in three is right by luck"
+    )
+    assert (read[grades == -1] == -1).all()
+    assert set(read[grades == 1]) == {0, 1, 2}
+    assert np.array_equal(grader_samples.add_label_noise(grades, 0.0, rng), grades)
+
+
+def test_a_point_seen_in_a_crop_is_the_annotated_one(prepared, studies):
+    """From the heat map's peak back to mm, for windows as they are in use."""
+    data, study = locator_data(prepared, studies, augment=False), load_study(prepared, studies[0])
+    points = point_table(study.points)
+    heat = (
+        losses.augmented_searches(default_collate([data[0]]), PRESET)["recess"][1].sum(1).numpy()
+    )  # (5, 2, h, w)
+    for level, both in enumerate(locator_samples.RECESSES):
+        one = recess_crops(study.of(AXIAL_T2), points[level], PRESET)[0]
+        rows, columns = np.mgrid[: heat.shape[-2], : heat.shape[-1]]
+        for heat_map, mm in zip(heat[level], points[both]):
+            assert heat_map.any() == np.isfinite(mm).all()
+            xy = (np.array([(heat_map * columns).sum(), (heat_map * rows).sum()]) + 0.5) * 2 - 0.5
+            assert (
+                not heat_map.any() or np.linalg.norm(one.to_pixel(mm) - xy) * one.spacing[0] < 0.5
+            )
+
+
+def test_the_mirrored_views_are_the_views_of_the_mirrored_patient(prepared, studies, whole_study):
+    study = load_study(prepared, whole_study)
+    points = point_table(study.points)
+    there = grader_crops(mirrored(study), points[OTHER_TARGET] * [-1, 1, 1], PRESET)
+    grades = np.arange(25)
+    crops, exists, swapped, flip = mirror_views(*grader_crops(study, points, PRESET), grades)
+    crops[flip] = crops[flip][..., ::-1]
+    assert (exists == there[1]).all()
+    assert np.abs(crops - there[0]).max() < 1e-3
+    assert [TARGETS[k][0] for k in swapped[[0, 5, 20]]] == [
+        CANAL,
+        "Right Neural Foraminal Narrowing",
+        "Left Subarticular Stenosis",
+    ]
+    again = mirror_views(crops, exists, swapped)
+    assert (again[2] == grades).all()
+
+
+def test_jitter_moves_crops_by_as_much_as_it_says(prepared, studies):
+    data = grader_data(prepared, studies, Jitter((1.0, 2.0, 3.0)))
+    moves = []
+    for epoch in range(60):
+        data.epoch.fill_(epoch)
+        moves.append(data[0].affine[:, :, 2].numpy() * PRESET.crop_mm / PRESET.crop_px)
+    deviation = np.std(moves, axis=(0, 2))
+    for family, mm in enumerate((1.0, 2.0, 3.0)):
+        assert deviation[TARGET_FAMILY[VIEW_TARGET] == family].mean() == pytest.approx(mm, rel=0.06)
+
+
+def test_views_and_series_are_dropped_as_often_as_asked(prepared, studies):
+    data = GraderDataset(prepared, studies, replace(PRESET, view_dropout=0.3), Jitter())
+    data.cache_crops()
+    shown = []
+    for epoch in range(40):
+        data.epoch.fill_(epoch)
+        shown.append(float(np.mean([data[k].exists.float().mean() for k in range(3)])))
+    here = np.mean([grader_data(prepared, [s])[0].exists.float().mean() for s in studies])
+    assert np.mean(shown) == pytest.approx(
+        0.7 * (1 - 0.3 / 3) * here, abs=0.04
+    )  # a series has a third of the views
+
+
+def test_a_study_without_series_gives_black_crops_and_nothing_to_find(prepared, studies, tmp_path):
+    study = replace(load_study(prepared, studies[0]), series=())
+    data = LocatorDataset(tmp_path, [1], PRESET)
+    sample = data.sample(data.make_crops(study), 1, np.random.default_rng(0))
+    for search in (sample.canal, sample.foramen, sample.recess):
+        assert not search.crops.any()
+        assert np.isnan(search.points).all()
+    assert sample.canal.crops.shape[1] == PRESET.locator_slices
+    assert Path(data.folder).parent.name == "crops"

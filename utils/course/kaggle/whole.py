@@ -1,0 +1,49 @@
+"""The whole competition: 36 GB, resumed where an earlier download was interrupted."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from utils.course.kaggle.account import COMPETITION, KaggleError, attached, sign_in
+from utils.course.kaggle.retry import with_retries
+
+log = logging.getLogger(__name__)
+NEEDED_GB = 75  # 36 for the archive, and as much again for its contents
+
+
+def download_all(ask: Callable[[str], str] = getpass.getpass) -> Path:
+    """The competition's folder: attached on Kaggle, or fetched by kagglehub into its cache, where
+    an interrupted download resumes. Raises KaggleError."""
+    mount = attached()
+    if mount:
+        return mount
+    import kagglehub
+    from kagglehub import config
+    from kagglehub.cache import Cache
+    from kagglehub.handle import parse_competition_handle
+
+    cached = Cache().load_from_cache(parse_competition_handle(COMPETITION))
+    if cached:
+        return Path(cached)
+    check_disk(Path(config.get_cache_folder()))
+    log.info(f"Signed in with {sign_in(ask)}.")
+    return Path(with_retries(lambda: kagglehub.competition_download(COMPETITION)))
+
+
+def check_disk(folder: Path) -> None:
+    """Raise KaggleError where archive and contents would not fit; what has arrived of the archive
+    counts as free."""
+    existing = next(path for path in (folder, *folder.parents) if path.is_dir())
+    archives = folder.glob("competitions/**/*.archive") if folder.is_dir() else ()
+    arrived = sum(path.stat().st_size for path in archives)
+    free_gb = (shutil.disk_usage(existing).free + arrived) / 1e9
+    if free_gb < NEEDED_GB:
+        raise KaggleError(
+            f"{folder}: {free_gb:.0f} GB are free, and the archive (36 GB) and its contents need "
+            f"{NEEDED_GB} for a while. Set KAGGLEHUB_CACHE to a folder on a larger disk, or use "
+            "SOURCE = 'sample', the tables and a few studies."
+        )

@@ -1,0 +1,38 @@
+"""Every figure that more than one cell of the notebooks shows, in one style.
+
+In: slices, tables of points and grades, results of `utils.metrics`. Out: matplotlib figures with a
+title that says what to see, units on their axes, and grades always in the same three colours. Read
+`style` first, then `images` (slices and crops), `points` (what is marked on slices), `data` (charts
+of a data set), `results` (charts of a run) and `grids` (tables as coloured cells).
+"""
+
+from utils.course.plots.data import finding_bars, intensity_histograms, point_rows, prevalence
+from utils.course.plots.grids import auroc_grid, confusion_grids, grade_grid
+from utils.course.plots.images import crops, draw_slice, show_image, side_by_side
+from utils.course.plots.points import anatomy, draw_points, study_planes
+from utils.course.plots.results import learning_curves, locator_errors, reliability, score_bars
+from utils.course.plots.style import MARK, alt_text, house_style
+
+__all__ = [
+    "MARK",
+    "alt_text",
+    "anatomy",
+    "auroc_grid",
+    "confusion_grids",
+    "crops",
+    "draw_points",
+    "draw_slice",
+    "finding_bars",
+    "grade_grid",
+    "house_style",
+    "intensity_histograms",
+    "learning_curves",
+    "locator_errors",
+    "point_rows",
+    "prevalence",
+    "reliability",
+    "score_bars",
+    "show_image",
+    "side_by_side",
+    "study_planes",
+]

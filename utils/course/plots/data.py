@@ -1,0 +1,88 @@
+"""Charts of a data set: grades, points, intensities, findings of the audit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from utils.course.plots.style import PALETTE, row_of_panels
+from utils.dicom import Series
+from utils.rsna import CANAL, FAMILIES, FAMILY, GRADES, LEVELS
+
+EVERY = 4  # rows and columns of an image that a histogram counts: enough, and 16 times as fast
+
+
+def prevalence(labels: pd.DataFrame) -> Figure:
+    """Proportion of each grade by level, one panel per family. labels: condition, level, grade."""
+    fig, axes = plt.subplots(1, 3, figsize=(13, 3.6), sharey=True, layout="constrained")
+    known = labels.dropna(subset=["grade"])
+    known = known.assign(position=known.level.map(LEVELS.index))
+    family = known.condition.map(FAMILY)
+    for ax, name in zip(axes, FAMILIES):
+        _stack_proportions(ax, known[family == name])
+        ax.set(title=name, xlabel="level", ylabel="proportion of labels", ylim=(0, 1))
+        ax.set_xticks(range(len(LEVELS)), LEVELS)
+        ax.set_xlim(-0.5, len(LEVELS) - 0.5)
+        ax.yaxis.set_major_formatter(PercentFormatter(1))
+    handles = [plt.Rectangle((0, 0), 1, 1, color=PALETTE[grade]) for grade in GRADES]
+    fig.legend(handles, GRADES, loc="outside lower center", ncols=3)
+    fig.suptitle("How often is each grade, level by level?")
+    return fig
+
+
+def _stack_proportions(ax: Axes, labels: pd.DataFrame) -> None:
+    """One bar per level (position: 0 to 4), Normal/Mild at the bottom; none where no label is."""
+    if labels.empty:
+        return
+    counts = {"multiple": "fill", "discrete": True, "binrange": (0, len(LEVELS) - 1)}
+    colours = {"hue_order": GRADES[::-1], "palette": PALETTE, "alpha": 1, "edgecolor": "none"}
+    bars = {"shrink": 0.8, "legend": False}
+    sns.histplot(labels, x="position", hue="grade", ax=ax, **counts, **colours, **bars)
+
+
+def point_rows(points: pd.DataFrame) -> Figure:
+    """Annotated canal points of all studies in their images, coloured by level.
+
+    points  Tables.points: condition, level, x and y (px: column, row)
+    """
+    canal = points[points.condition == CANAL]
+    fig, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    colours = {"hue_order": LEVELS, "palette": sns.color_palette("colorblind", len(LEVELS))}
+    dots = {"s": 14, "alpha": 0.7, "edgecolor": "none"}
+    sns.scatterplot(canal, x="x", y="y", hue="level", ax=ax, **colours, **dots)
+    ax.set(title="Canal points in pixels, all studies", xlabel="column, px", ylabel="row, px")
+    ax.invert_yaxis()
+    ax.legend(title="level")
+    return fig
+
+
+def intensity_histograms(before: dict[str, Series], after: dict[str, Series]) -> Figure:
+    """Distribution of the pixel values of each series, as scanned and as prepared."""
+    fig, axes = row_of_panels(2, 5.5, 3.4)
+    for ax, all_series, title in zip(axes, (before, after), ("as scanned", "prepared")):
+        for name, one in all_series.items():
+            values = np.concatenate([image[::EVERY, ::EVERY].ravel() for image in one.pixels])
+            sns.histplot(values, bins=60, element="step", fill=False, label=name, ax=ax)
+        ax.set(title=title, xlabel="pixel intensity", ylabel="pixels", yscale="log")
+    axes[1].legend()
+    return fig
+
+
+def finding_bars(findings: pd.DataFrame) -> Figure:
+    """In how many studies the audit found each kind of anomaly. findings: study_id, kind."""
+    each_once = findings.drop_duplicates(["kind", "study_id"])
+    # Longest bar on top; kinds with as many studies in reversed alphabetical order.
+    order = each_once.groupby("kind").size().sort_values().index[::-1]
+    fig, ax = plt.subplots(figsize=(8, 0.32 * len(order) + 0.9), layout="constrained")
+    sns.countplot(each_once, y="kind", order=order, color="#56B4E9", saturation=1, ax=ax)
+    bars: Any = ax.containers[0]
+    ax.bar_label(bars, padding=3)
+    ax.set(xlabel="studies", ylabel="", title="What the audit found")
+    return fig

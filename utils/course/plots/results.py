@@ -1,0 +1,111 @@
+"""Charts of a run: how it trained, where it is wrong, what it scores."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from utils.course.plots.style import FAMILY_COLOURS, PALETTE, row_of_panels
+from utils.metrics import Score
+from utils.rsna import FAMILY, GRADES
+
+TRAINING_COLOUR = "#0072B2"
+HELD_OUT_COLOUR = "#CC79A7"
+SUBMISSION_COLOURS = ("#999999", "#009E73", "#0072B2", "#CC79A7")
+TERMS = ("spinal", "foraminal", "subarticular", "any_severe", "total")
+FARTHEST_MM = 45  # the axis ends beyond the neighbouring level, 30 mm away
+NOT_FOUND_MM = 1e6  # stands for a point that was not found: beyond the axis, but counted
+
+
+def learning_curves(histories: dict[str, pd.DataFrame]) -> Figure:
+    """Training and held-out loss by epoch, one panel per model.
+
+    histories  by model: epoch, loss, held_out
+    """
+    fig, axes = row_of_panels(len(histories), 5.5, 3.4)
+    for ax, (name, history) in zip(axes, histories.items()):
+        epoch = history.epoch
+        training = {"label": "training (augmented)", "color": TRAINING_COLOUR}
+        held_out = {"label": "held-out studies", "color": HELD_OUT_COLOUR}
+        ax.plot(epoch, history.loss, marker=".", **training)
+        ax.plot(epoch, history.held_out, marker=".", **held_out)
+        ax.set(title=name, xlabel="epoch", ylabel="loss")
+        ax.legend()
+    return fig
+
+
+def locator_errors(points: pd.DataFrame) -> Figure:
+    """Cumulative distribution of the distance between found and annotated points, per family.
+
+    points  condition, error_mm; inf or nan for a point that was not found, so that a curve may end
+            below 100 %
+    """
+    error_mm = points.error_mm.where(np.isfinite(points.error_mm), NOT_FOUND_MM)
+    family = points.condition.map(FAMILY)
+    fig, ax = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
+    for name, colour in FAMILY_COLOURS.items():
+        errors = error_mm[family == name]
+        if len(errors):
+            label = f"{name}: median {_distance(errors.median())}"
+            sns.ecdfplot(x=errors, stat="percent", label=label, color=colour, ax=ax)
+    ax.set(xlabel="distance to the annotated point, mm", ylabel="proportion of points, %")
+    ax.set(xlim=(0, FARTHEST_MM), ylim=(0, 101))
+    ax.set_title("How far off is the locator on studies it has not seen?")
+    ax.legend(loc="lower right")
+    return fig
+
+
+def _distance(mm: float) -> str:
+    return f"{mm:.1f} mm" if mm < NOT_FOUND_MM else "not found"
+
+
+def score_bars(
+    scores: dict[str, Score], intervals: dict[str, pd.DataFrame] | None = None
+) -> Figure:
+    """The terms of the score, submissions side by side; lower is better.
+
+    intervals  by the same names (any may be absent), from metrics.bootstrap: thin lines
+    """
+    intervals = intervals or {}
+    rows = [(name, term, getattr(score, term)) for name, score in scores.items() for term in TERMS]
+    table = pd.DataFrame(rows, columns=["submission", "term", "loss"])
+    fig, ax = plt.subplots(figsize=(8.5, 3.6), layout="constrained")
+    colours = sns.color_palette(SUBMISSION_COLOURS, len(scores))
+    bars = {"palette": colours, "saturation": 1, "errorbar": None}
+    sns.barplot(table, x="term", y="loss", hue="submission", ax=ax, **bars)
+    for container, name in zip(ax.containers, scores):
+        if name in intervals:
+            _draw_intervals(ax, container, intervals[name])
+    title = "The score, term by term (lower is better)"
+    ax.set(title=title, xlabel="", ylabel="weighted log loss")
+    ax.legend(ncols=len(scores), loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    return fig
+
+
+def _draw_intervals(ax: Axes, bars, interval: pd.DataFrame) -> None:
+    """A thin line from low to high over each bar of one submission."""
+    limits = interval.loc[list(TERMS), ["low", "high"]].to_numpy()
+    middles = [bar.get_x() + bar.get_width() / 2 for bar in bars]
+    ax.vlines(middles, *limits.T, color="black", lw=1.2)
+
+
+def reliability(table: pd.DataFrame) -> Figure:
+    """Predicted against observed frequency per grade; the diagonal is perfect calibration.
+
+    table  from metrics.reliability; the size of a dot grows with its number of predictions
+    """
+    fig, ax = plt.subplots(figsize=(4.8, 4.4), layout="constrained")
+    ax.plot([0, 1], [0, 1], color="grey", lw=1, ls="--")
+    for grade in GRADES:
+        rows = table[table.grade == grade]
+        size = 8 + 6 * np.sqrt(rows["count"])
+        ax.plot(rows.predicted, rows.observed, color=PALETTE[grade], lw=1.5, label=grade)
+        ax.scatter(rows.predicted, rows.observed, s=size, color=PALETTE[grade])
+    ax.set(xlabel="predicted probability", ylabel="observed frequency", xlim=(0, 1), ylim=(0, 1))
+    ax.set_title("Does 0.7 mean seven out of ten?")
+    ax.legend()
+    return fig

@@ -1,0 +1,52 @@
+"""Whatever is wrong with a DICOM file becomes one error, which names the file and the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from utils.errors import LumbarError
+
+_LONGEST_REASON = 200  # characters; some decoders put a whole header into their message
+
+
+class DicomError(LumbarError):
+    """A file or series that cannot be used. `path` is the file or folder, `reason` says why."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{path}: {reason}")
+        self.path = Path(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple:
+        """Pickled by its two arguments, so that it survives the way back from a worker process."""
+        return type(self), (self.path, self.reason)
+
+
+class Unusable(LumbarError):
+    """Why a file cannot be used, raised where the file's name is not known; see `naming`."""
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Any failure inside becomes a DicomError with the path of the file.
+
+    Decoders raise all kinds of exceptions. The one written in Rust panics with a BaseException,
+    which `except Exception` would let through.
+    """
+    try:
+        yield
+    except Unusable as error:
+        raise DicomError(path, str(error)) from None
+    except (DicomError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        reason = f"cannot be read ({type(error).__name__}: {first_line(error)})"
+        raise DicomError(path, reason) from error
+
+
+def first_line(message: object) -> str:
+    """The first line of an error or value as text, shortened to 200 characters."""
+    lines = str(message).strip().splitlines()
+    return lines[0][:_LONGEST_REASON] if lines else "no reason given"

@@ -1,0 +1,131 @@
+"""Files that are whole or not there, in one folder or in two.
+
+A run's folder may have a backup (on Drive, say) that is given a copy of every file and gives back
+what a new machine lacks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+# The name of a file while it is being written; another process has another.
+PARTIAL = f"partial-{os.getpid()}.tmp"
+
+
+def write_atomic(path: Path, write: str | Callable[[Path], object]) -> Path:
+    """Write a file under another name, then rename it: a kill leaves the old file or the new one,
+    never half of it.
+
+    write  the text, or a function that writes to the path it is given
+    """
+    unfinished = path.with_name(f"{PARTIAL.removesuffix('.tmp')}-{path.name}.tmp")
+    try:
+        if isinstance(write, str):
+            unfinished.write_text(write, encoding="utf-8")
+        else:
+            write(unfinished)
+        unfinished.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+    return path
+
+
+def digest(path: Path) -> str:
+    """The first 12 hexadecimal digits of a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+class Folder:
+    """A folder, and the same folder in a second place, its backup, if there is one.
+
+    The backup folder is made now and never again: where a mount has gone there is an empty folder,
+    and what is written there is lost.
+    """
+
+    def __init__(
+        self, path: str | Path, backup: str | Path | None = None, mount: Path | None = None
+    ):
+        self.path, self.backup = Path(path), Path(backup) if backup else None
+        self.mount = mount or self.backup  # must exist for anything to be copied
+        self._reported: set[str] = set()
+        if self.backup and not mount:
+            with contextlib.suppress(OSError):  # reported when something is to be copied
+                self.backup.mkdir(parents=True, exist_ok=True)
+
+    def __truediv__(self, name: str) -> Folder:
+        return Folder(self.path / name, self.backup and self.backup / name, self.mount)
+
+    def write(self, name: str, write: str | Callable[[Path], object]) -> Path:
+        """write_atomic into the folder, then a copy into the backup."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.path / name, write)
+        self.copy(name)
+        return self.path / name
+
+    def copy(self, name: str) -> None:
+        """Into the backup, under its name only when it has been read back as the same. A backup
+        that fails is reported once, and work goes on without it."""
+        if self.backup is None or self.mount is None:
+            return
+        try:
+            if not self.mount.is_dir():
+                raise FileNotFoundError("it is not there any more")
+            self.backup.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.backup / name, partial(_copy_checked, self.path / name))
+        except OSError as error:
+            self.report_once(
+                f"{self.backup} cannot be written ({reason(error)}). "
+                f"Work goes on; {self.path} holds everything."
+            )
+
+    def restore(self, names: str = "*") -> None:
+        """Bring back from the backup what is not here: a new machine resumes where the one before
+        ended. Checkpoints stay in the backup; they are read from there."""
+        for there, here in self._backup_files(names):
+            if there.name.startswith(("partial-", "epoch-")) or here.exists():
+                continue
+            try:
+                here.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(here, partial(shutil.copyfile, there))
+            except OSError as error:
+                self.report_once(
+                    f"{there} cannot be brought back ({reason(error)}); going on without it."
+                )
+
+    def report_once(self, line: str) -> None:
+        """Log a warning, unless this folder has logged it before."""
+        if line not in self._reported:
+            self._reported.add(line)
+            log.warning(line)
+
+    def _backup_files(self, names: str) -> list[tuple[Path, Path]]:
+        """The backup's files of this name, each with its path in the folder itself."""
+        if self.backup is None:
+            return []
+        try:
+            found = [path for path in sorted(self.backup.rglob(names)) if path.is_file()]
+            return [(path, self.path / path.relative_to(self.backup)) for path in found]
+        except OSError:  # a mount that has died answers every question with an error
+            return []
+
+
+def reason(error: Exception) -> str:
+    """What an error says, in the words of the operating system where there are such."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error).splitlines()[0]
+
+
+def _copy_checked(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    if digest(target) != digest(source):
+        raise OSError("what was written reads back otherwise")

@@ -1,0 +1,44 @@
+"""From a study to 25 × 3 probabilities, with the points, the confidence and what could not be seen.
+
+In: a study (`Tables`, or a prepared study) and a trained run. Out: predictions (one row per
+target), a submission, a report. Read in the way of the data: `run` (what training left),
+`localisation` (heat maps to points in mm), `grading` (crops to logits), `prediction` (one study),
+`studies` (many); then `explain` (what a prediction is based on) and `report` (one HTML page per
+study).
+"""
+
+from utils.inference.grading import grade
+from utils.inference.localisation import locate
+from utils.inference.prediction import (
+    MODEL,
+    PRIOR,
+    locate_study,
+    predict_study,
+    prior_prediction,
+)
+from utils.inference.run import Run, RunError, load_run
+from utils.inference.studies import (
+    known_grades,
+    predict,
+    predict_studies,
+    read_predictions,
+    studies_of_split,
+)
+
+__all__ = [
+    "MODEL",
+    "PRIOR",
+    "Run",
+    "RunError",
+    "grade",
+    "known_grades",
+    "load_run",
+    "locate",
+    "locate_study",
+    "predict",
+    "predict_studies",
+    "predict_study",
+    "prior_prediction",
+    "read_predictions",
+    "studies_of_split",
+]

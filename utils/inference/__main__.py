@@ -1,0 +1,54 @@
+"""python -m utils.inference ROOT RUN --out submission.csv: grade studies with a trained run."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from utils import cli, metrics
+from utils.inference.prediction import PRIOR
+from utils.inference.run import Run, load_run
+from utils.inference.studies import known_grades, predict, read_predictions
+from utils.rsna import Tables, load_tables, studies_of
+
+
+def main() -> None:
+    parser = cli.parser("utils.inference", "Grade studies with a trained run.")
+    parser.add_argument("root", help="a data folder in the competition's layout")
+    parser.add_argument("run", help="a run's folder, `released` say")
+    beside = "predictions.csv is written beside it"
+    parser.add_argument("--out", type=Path, default=Path("submission.csv"), help=beside)
+    parser.add_argument("--split", choices=("test", "train"), default="test")
+    a = parser.parse_args()
+    if a.out.name == "predictions.csv":
+        parser.error(f"{beside}; choose another name for --out")
+    tables, run = load_tables(a.root), load_run(a.run)
+    predictions = a.out.with_name("predictions.csv")
+    submission = predict(tables, run, a.split, predictions)
+    submission.to_csv(a.out, index=False)
+    table = read_predictions(predictions)
+    _summarise(a.out, table)
+    _print_scores(tables, run, a.split, submission)
+
+
+def _summarise(out: Path, table: pd.DataFrame) -> None:
+    """What was written, and every note."""
+    unseen = (table.source == PRIOR).sum()
+    print(f"{out}: {len(table)} rows, {table.study_id.nunique()} studies, {unseen} from the prior")
+    noted = table[table.note != ""]
+    for (study_id, note), rows in noted.groupby(["study_id", "note"], sort=False):
+        print(f"  {study_id}: {len(rows)} rows, {note}")
+
+
+def _print_scores(tables: Tables, run: Run, split: str, submission: pd.DataFrame) -> None:
+    """The run beside the weighted prior, where grades are known."""
+    known = known_grades(tables, split)
+    predicted = known[known.study_id.isin(studies_of(submission.row_id))]
+    if len(predicted):
+        prior = metrics.constant_submission(run.prior, sorted(predicted.study_id.unique()))
+        scored = submission[submission.row_id.isin(prior.row_id)]
+        print(f"weighted prior  {metrics.rsna_score(predicted, prior)}")
+        print(f"this run        {metrics.rsna_score(predicted, scored)}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,52 @@
+"""Stage 2 in use: crops round 25 points to 25 × 3 logits, averaged over test-time augmentations."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils.crops import MARGIN, VIEW_TARGET, grader_crops, mirror_views
+from utils.inference.localisation import TTA_STEP
+from utils.models import Grader
+from utils.models.spatial import tta_affines, warp
+from utils.prepare import PreparedStudy
+from utils.presets import Preset
+from utils.rsna import GRADES, TARGETS
+
+
+@torch.inference_mode()
+def grade(
+    grader: Grader, study: PreparedStudy, points: np.ndarray, preset: Preset
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (25, 3) at points (25, 3) mm, and which targets were visible in at least one view
+    (25,).
+
+    The mean over test-time augmentations: slightly moved and zoomed crops, each also mirrored, left
+    and right exchanged, so that a mirrored patient gets mirrored predictions.
+    """
+    crops, exists = grader_crops(study, points, preset, MARGIN)
+    visible = np.zeros(len(TARGETS), bool)
+    visible[VIEW_TARGET[exists]] = True
+    if not exists.any():
+        return np.zeros((len(TARGETS), len(GRADES))), visible
+    original = np.arange(len(TARGETS))
+    other, other_exists, position, flip = mirror_views(crops, exists, original)
+    other[flip] = other[flip][..., ::-1]
+    pair, pair_exists = np.stack([crops, other]), np.stack([exists, other_exists])
+    affines = tta_affines(TTA_STEP * preset.crop_px)
+    each = [_tta_logits(grader, pair, pair_exists, affine, preset) for affine in affines]
+    plain, mirrored = np.mean(each, 0)
+    logits = (plain + mirrored[position]) / 2
+    return np.nan_to_num(logits), visible & np.isfinite(logits).all(1)
+
+
+def _tta_logits(
+    grader: Grader, crops: np.ndarray, exists: np.ndarray, affine: Tensor, preset: Preset
+) -> np.ndarray:
+    """Logits (B, 25, 3) of crops with a margin (B, 30, S, P, P), warped by one affine (2, 3)."""
+    device = next(grader.parameters()).device
+    x = torch.from_numpy(crops).to(device).flatten(0, 1) / 255
+    warped = warp(x, affine.to(device).expand(len(x), -1, -1), preset.crop_px)
+    views = warped.unflatten(0, exists.shape)
+    return grader(views, torch.from_numpy(exists).to(device)).float().cpu().numpy()

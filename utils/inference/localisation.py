@@ -1,0 +1,210 @@
+"""Stage 1 in use: heat maps to points in mm. Each series says where to search in the next.
+
+The five canal points first, on sagittal slices; carried through patient space they give the slices,
+and the crop in them, that show a level's foramina and recesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.ndimage import maximum_filter, uniform_filter
+from torch import Tensor
+
+from utils.crops import foramen_crops, recess_crops, sagittal_crops, stack_pixels
+from utils.dicom import Slice
+from utils.models.locator import STRIDE, Locator, UNet
+from utils.models.spatial import invert, tta_affines, warp
+from utils.prepare import PreparedStudy
+from utils.presets import Preset
+from utils.rsna import (
+    AXIAL_T2,
+    CANAL_ROWS,
+    LEVELS,
+    SAGITTAL_T1,
+    SAGITTAL_T2,
+    SIDES,
+    TARGETS,
+    rows_of,
+)
+
+STEP_MM = (31.0, 9.0)  # from one level's point to the next: mean, standard deviation in adults
+BACKWARDS = -50.0  # log-probability of a level above the one before it
+IMPOSSIBLE = -1e9  # log-probability of what cannot be
+NEAR_MM = 10.0  # a point's confidence is the fraction of the heat map within this distance of it
+TTA_STEP = 0.03  # of a crop's width: the shift of test-time augmentation
+PEAKS = 6  # candidates per level
+PEAK_CELLS = 5  # a peak is the maximum of so many cells on a side
+TINY = 1e-12
+
+
+class Candidate(NamedTuple):
+    """A peak of a heat map: the cell's row and column, and the log-probability round it."""
+
+    row: int
+    column: int
+    log_p: float
+
+
+@torch.inference_mode()
+def locate(locator: Locator, study: PreparedStudy, preset: Preset) -> tuple[np.ndarray, np.ndarray]:
+    """Points (25, 3) mm, nan where not in the image, and confidences (25,): the fraction of the
+    heat map near the point; for foramina and recesses times that of the level, because a foramen
+    that is found with certainty on a doubtful level is doubtful.
+
+    Canal points first, on Sagittal T2 (or on T1 where there is no T2: the canal is in the same
+    position). Carried through patient space they give the slices that show a level's foramina, the
+    side of those, and its axial slices.
+    """
+    points, confidence = np.full((len(TARGETS), 3), np.nan), np.zeros(len(TARGETS))
+    parts = study.of(SAGITTAL_T2) or study.of(SAGITTAL_T1)
+    if not parts:
+        return points, confidence
+    crops = sagittal_crops(max(parts, key=len), preset)
+    found = _search_levels(locator.canal, crops, can_be_absent=preset.truncation > 0)
+    points[CANAL_ROWS], confidence[CANAL_ROWS] = found
+    for level, canal in enumerate(points[CANAL_ROWS].copy()):
+        for side in SIDES:
+            rows = [rows_of("foraminal", side)[level]]
+            beside = foramen_crops(study.of(SAGITTAL_T1), canal, side, preset)
+            if beside:
+                points[rows], confidence[rows] = _search(locator.foramen, beside)
+                confidence[rows] *= confidence[level]
+        through = recess_crops(study.of(AXIAL_T2), canal, preset, beside=2)
+        if through:
+            rows = [rows_of("subarticular", side)[level] for side in SIDES]
+            points[rows], confidence[rows] = _search(locator.recess, through, mirror=True)
+            confidence[rows] *= confidence[level]
+    return points, confidence
+
+
+def _search(net: UNet, crops: list[Slice], mirror: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Points (C, 3) mm and confidences (C,) of the C channels of a net, over all crops at once.
+
+    mirror  also search the mirrored crops, in which the two channels, left and right, are
+            exchanged, and average both
+    """
+    p, _ = _heat_maps(net, crops, mirror)
+    best = [_candidates(one)[0] for one in p.sum(0)]
+    return _refine_all(p, best, crops)
+
+
+def _search_levels(
+    net: UNet, crops: list[Slice], can_be_absent: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (5, 3) mm and confidences (5,) of the levels in plausible order; nan and 0 for a level
+    that is not in the image.
+
+    can_be_absent  the net was trained on truncated fields of view, so that it may report a level as
+                   absent
+    """
+    p, absent = _heat_maps(net, crops)
+    peaks = [_candidates(one) for one in p.sum(0)]
+    log_absent = np.log(absent + TINY) if can_be_absent else np.full(len(LEVELS), IMPOSSIBLE)
+    cell_mm = STRIDE * crops[0].spacing[1]
+    return _refine_all(p, in_level_order(peaks, log_absent, cell_mm), crops)
+
+
+def _heat_maps(
+    net: UNet, crops: list[Slice], mirror: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """heat_map of crops as numpy arrays: (N, C, h, w) and (C,)."""
+    x = torch.from_numpy(stack_pixels(crops)).to(net.absent.device) / 255
+    p, absent = heat_map(net, x)
+    if mirror:
+        other, other_absent = heat_map(net, x.flip(-1))
+        p, absent = (p + other.flip(-1, 1)) / 2, (absent + other_absent.flip(0)) / 2
+    return p.cpu().numpy(), absent.cpu().numpy()
+
+
+def heat_map(net: UNet, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Crops (N, px, px) in 0..1 -> probability of each cell of each slice (N, C, h, w), and of "not
+    in the image" (C,): the mean over test-time augmentations."""
+    size = x.shape[-1]
+    affines = tta_affines(TTA_STEP * size).to(x.device)
+    augmented = warp(x.expand(len(affines), -1, -1, -1), affines, size)
+    log_p, log_absent = net.search(augmented)  # (K, N, C, h, w), (K, C)
+    in_cells = invert(affines) * affines.new_tensor([1, 1, 1 / STRIDE])
+    back = warp(log_p.exp().flatten(1, 2), in_cells, log_p.shape[-1]).view(log_p.shape)
+    return back.mean(0), log_absent.exp().mean(0)
+
+
+def _candidates(flat: np.ndarray) -> list[Candidate]:
+    """The highest local maxima of one heat map (h, w), the best first."""
+    is_peak = (flat == maximum_filter(flat, PEAK_CELLS)) & (flat > 0)
+    cells = np.argwhere(is_peak)
+    cells = cells[np.argsort(-flat[tuple(cells.T)])][:PEAKS]
+    near = uniform_filter(flat, PEAK_CELLS, mode="constant") * PEAK_CELLS**2  # the sum round a cell
+    found = [Candidate(int(r), int(c), float(np.log(near[r, c] + TINY))) for r, c in cells]
+    return found or [Candidate(0, 0, -30.0)]
+
+
+def in_level_order(
+    peaks: list[list[Candidate]], absent: np.ndarray, cell_mm: float
+) -> list[Candidate | None]:
+    """One candidate per level so that levels run head to foot at plausible distances: the most
+    probable sequence (Viterbi).
+
+    It only chooses among the peaks of the heat maps, so that a right point is never pulled out of
+    position. The field of view may end above or below: then the first or the last levels have None.
+    absent: (5,) log-probability of that.
+    """
+    values = [
+        np.array([peak.log_p for peak in level] + [gone, gone])
+        for level, gone in zip(peaks, absent)
+    ]
+    best = values[0]  # of each candidate: log-probability of the best sequence that ends in it
+    came_from = []  # for each level after the first: the candidate before, of each candidate
+    for (above, here), value in zip(pairwise(peaks), values[1:]):
+        total = best[None] + _steps(above, here, cell_mm)
+        came_from.append(total.argmax(1))
+        best = value + total.max(1)
+    sequence = [int(best.argmax())]
+    for choice in reversed(came_from):
+        sequence.append(int(choice[sequence[-1]]))
+    return [level[k] if k < len(level) else None for level, k in zip(peaks, reversed(sequence))]
+
+
+def _steps(above: list[Candidate], here: list[Candidate], cell_mm: float) -> np.ndarray:
+    """(here + 2, above + 2): log-probability of each step from one level to the next. The last two
+    of each mean that the image has not started yet, and that it has ended."""
+    steps = np.full((len(here) + 2, len(above) + 2), IMPOSSIBLE)
+    rows = np.array([[to.row - start.row for start in above] for to in here]) * cell_mm
+    columns = np.array([[to.column - start.column for start in above] for to in here]) * cell_mm
+    mean, deviation = STEP_MM
+    likely = -(((np.hypot(rows, columns) - mean) / deviation) ** 2) / 2
+    steps[:-2, :-2] = np.where(rows > 0, likely, BACKWARDS)
+    steps[:-2, -2] = steps[-2, -2] = 0.0  # what has not started may start, or not yet
+    steps[-1, :-2] = steps[-1, -1] = 0.0  # and may end, but then for good
+    return steps
+
+
+def _refine_all(
+    p: np.ndarray, chosen: Sequence[Candidate | None], crops: list[Slice]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (C, 3) mm and confidences (C,) of one candidate per channel of p (N, C, h, w)."""
+    points, confidence = np.full((len(chosen), 3), np.nan), np.zeros(len(chosen))
+    for channel, peak in enumerate(chosen):
+        if peak is not None:
+            points[channel], confidence[channel] = _refine(p[:, channel], peak, crops)
+    return points, confidence
+
+
+def _refine(p: np.ndarray, peak: Candidate, crops: list[Slice]) -> tuple[np.ndarray, float]:
+    """Centre of mass round a peak of p (N, h, w), across the slices too; confidence is the fraction
+    within NEAR_MM."""
+    rows, columns = np.mgrid[: p.shape[1], : p.shape[2]]
+    reach = PEAK_CELLS // 2
+    near = p * ((abs(rows - peak.row) <= reach) & (abs(columns - peak.column) <= reach))
+    weight = near / max(near.sum(), TINY)
+    cell = np.array([(weight * columns).sum(), (weight * rows).sum()])
+    xy = (cell + 0.5) * STRIDE - 0.5  # px of the crop
+    point = weight.sum((1, 2)) @ np.array([one.to_patient(xy) for one in crops])
+    nearest = crops[int(np.argmin([abs(one.distance(point)) for one in crops]))]
+    cells_mm = nearest.to_patient((np.stack([columns, rows], -1) + 0.5) * STRIDE - 0.5)
+    within = np.linalg.norm(cells_mm - nearest.to_patient(xy), axis=-1) < NEAR_MM
+    return point, float(p.sum(0)[within].sum())

@@ -1,0 +1,174 @@
+"""One self-contained HTML page per study: predictions, confidence, what could not be seen,
+images."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from utils import __version__
+from utils.crops import POINT_MM, as_uint8, crop, nearest
+from utils.errors import LumbarError
+from utils.files import write_atomic
+from utils.inference.prediction import PRIOR
+from utils.prepare import PreparedStudy, prepare_study
+from utils.rsna import (
+    AXIAL_T2,
+    CONDITIONS,
+    GRADE_COLOURS,
+    GRADE_COLUMNS,
+    GRADES,
+    LEVELS,
+    SERIES_OF,
+    Tables,
+)
+from utils.viewer import page_html, payload
+
+CROP_MM, CROP_PX = 60.0, 150
+MOST_CROPS = 10
+NOT_FOR_DIAGNOSIS = "For teaching and research. Not a medical device; not for diagnosis."
+_STYLE = """<style>
+body { font: 15px/1.45 system-ui, sans-serif }
+h1 { font-size: 1.4em }
+h2 { font-size: 1.1em; margin-top: 1.6em }
+table.grid { border-collapse: collapse }
+.grid th { font-weight: 600; text-align: left; padding: 4px 8px; font-size: .85em }
+.grid td { border: 1px solid #8886; padding: 4px 8px; width: 150px; vertical-align: top }
+.bar { display: flex; height: 9px; margin-top: 3px }
+.bar span { display: block; height: 100% }
+.small { font-size: .8em; opacity: .8 }
+.warning { border-left: 4px solid #D55E00; padding: 4px 10px }
+.crops { display: flex; flex-wrap: wrap; gap: 8px }
+.crops figure { margin: 0; width: 150px; position: relative; break-inside: avoid }
+.crops svg { position: absolute; top: 0; left: 0 }
+.crops figcaption { font-size: .75em }
+@media print { .spine-viewer, .screen { display: none } }
+@media print { .grid td { print-color-adjust: exact; -webkit-print-color-adjust: exact } }
+</style>
+"""
+# Four strokes towards the centre of a crop, which is the located point; the centre stays free.
+_STROKES = "M75 30v28M75 92v28M30 75h28M92 75h28"
+_CROSS = (
+    f"<svg width={CROP_PX} height={CROP_PX} viewBox='0 0 150 150'>"
+    f"<path d='{_STROKES}' stroke='#fff'/></svg>"
+)
+
+
+def write_report(
+    tables: Tables, study_id: int, predictions: pd.DataFrame, path: str | Path, model: str = ""
+) -> Path:
+    """Write the page of one study from the rows of inference.predict_studies; returns its path.
+
+    model  a line that says which run predicted
+    Raises LumbarError if the study is not among the predictions.
+    """
+    rows = predictions[predictions.study_id == study_id]
+    if rows.empty:
+        raise LumbarError(
+            f"study {study_id} is not among the predictions; "
+            "grade it first with inference.predict_studies"
+        )
+    study = prepare_study(tables, study_id)
+    title = (
+        f"<h1>Lumbar spine study {int(study_id)}</h1>\n<p class=warning>{NOT_FOR_DIAGNOSIS}</p>\n"
+    )
+    heading = "<h2 class=screen>Images, labels and predictions</h2>\n"
+    above = _STYLE + title + _grid(rows) + _fallbacks(rows, study) + _crops(rows, study) + heading
+    origin = f"{model} · data {tables.root.name} · lumbar-spine-notebooks {__version__}"
+    below = f"<p class=small>{html.escape(origin)} · {NOT_FOR_DIAGNOSIS}</p>\n"
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = page_html(payload(tables, study_id, rows), f"Study {int(study_id)}", above, below)
+    return write_atomic(path, page)
+
+
+def _grid(rows: pd.DataFrame) -> str:
+    """Levels down, conditions across: the most probable grade, its probability, a bar of all
+    three."""
+    prediction = rows.set_index(["level", "condition"])
+    head = "".join(f"<th scope=col>{condition}</th>" for condition in CONDITIONS)
+    lines = []
+    for level in LEVELS:
+        cells = [_cell(prediction.loc[(level, condition)]) for condition in CONDITIONS]
+        lines.append(f"<tr><th scope=row>{level}</th>{''.join(cells)}</tr>\n")
+    return (
+        f"<table class=grid><thead><tr><th></th>{head}</tr></thead>"
+        f"<tbody>{''.join(lines)}</tbody></table>\n"
+    )
+
+
+def _probabilities(row: Any) -> list[float]:
+    return [float(getattr(row, name)) for name in GRADE_COLUMNS]
+
+
+def _most_probable(row: Any) -> str:
+    """The most probable grade of a prediction and its probability."""
+    p = _probabilities(row)
+    return f"{GRADES[int(np.argmax(p))]} {100 * max(p):.0f}\u00a0%"
+
+
+def _cell(row: Any) -> str:
+    p = _probabilities(row)
+    bar = "".join(
+        f"<span style='width:{100 * q:.1f}%;background:{colour}'></span>"
+        for q, colour in zip(p, GRADE_COLOURS)
+    )
+    numbers = " / ".join(f"{100 * q:.0f}" for q in p)
+    unseen = " · not seen: prior" if row.source == PRIOR else ""
+    return (
+        f"<td>{_most_probable(row)}<div class=bar>{bar}</div>"
+        f"<span class=small>{numbers}{unseen}</span></td>"
+    )
+
+
+def _fallbacks(rows: pd.DataFrame, study: PreparedStudy) -> str:
+    """What could not be seen, and what was predicted in its place."""
+    noted = rows[rows.note.fillna("") != ""]
+    lines = []
+    for row in noted.itertuples():
+        fallback = "weighted prior; " if row.source == PRIOR else ""
+        lines.append(f"{row.condition} {row.level}: {fallback}{row.note}")
+    lines += [f"{what}: {why}" for what, why in study.left_out]
+    if not lines:
+        return (
+            "<p class=small>All series could be read; "
+            "no prediction is based on the prior alone.</p>\n"
+        )
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return f"<h2>What could not be seen</h2>\n<ul>{items}</ul>\n"
+
+
+def _crops(rows: pd.DataFrame, study: PreparedStudy) -> str:
+    """The image behind each prediction that is not Normal/Mild, the most confident first."""
+    normal = GRADE_COLUMNS[0]
+    narrowed = rows[rows[normal] < 0.5].sort_values(normal).head(MOST_CROPS)
+    figures = [_figure(row, study) for row in narrowed.itertuples()]
+    shown = "".join(figure for figure in figures if figure)
+    return f"<h2>Where it looks narrowed</h2>\n<div class=crops>{shown}</div>\n" if shown else ""
+
+
+def _figure(row: Any, study: PreparedStudy) -> str:
+    """The crop round a located point, with its caption; empty where there is none."""
+    mm = np.array([getattr(row, name, np.nan) for name in POINT_MM], float)
+    kind = SERIES_OF[row.condition]
+    found = nearest(study.of(kind), mm) if np.isfinite(mm).all() else None
+    if found is None:
+        return ""
+    series, index = found
+    one = series.slices[index]
+    png = io.BytesIO()
+    Image.fromarray(as_uint8(crop(one, mm, CROP_MM, CROP_PX).pixels)).save(png, "PNG")
+    source = base64.b64encode(png.getvalue()).decode()
+    side = ", patient's left on the right" if kind == AXIAL_T2 else ""
+    name = f"{row.condition} {row.level}: {_most_probable(row)}"
+    caption = html.escape(f"{name}; instance {one.instance}{side}")
+    size = f"width={CROP_PX} height={CROP_PX}"
+    image = f"<img alt='{caption}' {size} src='data:image/png;base64,{source}'>"
+    return f"<figure>{image}{_CROSS}<figcaption>{caption}</figcaption></figure>"

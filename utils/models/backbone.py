@@ -1,0 +1,55 @@
+"""The grader's CNN: one grey slice to a vector of features, small or from torchvision."""
+
+from __future__ import annotations
+
+import logging
+
+from torch import Tensor, nn
+
+from utils.models.blocks import ConvBlock
+from utils.models.vision import torchvision
+from utils.presets import Preset
+
+log = logging.getLogger(__name__)
+# ImageNet's mean and standard deviation, averaged over its three colour channels and rounded.
+IMAGENET_MEAN = 0.45
+IMAGENET_SD = 0.225
+
+
+def backbone(preset: Preset) -> nn.Module:
+    """A CNN from slices (n, 1, px, px) in 0..1 to features (n, D), D being preset.features."""
+    if preset.backbone == "small":
+        return _small_cnn(preset.features)
+    net = _torchvision_model(preset)
+    layers = [(name, layer) for name, layer in net.named_modules() if isinstance(layer, nn.Linear)]
+    name, classifier = layers[-1]  # ImageNet's thousand classes; features take its place
+    net.set_submodule(name, nn.Linear(classifier.in_features, preset.features))
+    return nn.Sequential(_GreyToColour(), net)
+
+
+def _small_cnn(features: int) -> nn.Module:
+    """Four blocks, each of which halves the resolution, and the mean over what is left."""
+    widths = (16, 32, 64, features)
+    stages = [ConvBlock(a, b, stride=2) for a, b in zip((1, *widths), widths)]
+    return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def _torchvision_model(preset: Preset) -> nn.Module:
+    """With ImageNet weights if the preset wants them; a warning is logged where they cannot be
+    downloaded."""
+    if preset.pretrained:
+        try:
+            return torchvision.models.get_model(preset.backbone, weights="DEFAULT")
+        except OSError as error:  # no network: URLError is an OSError
+            log.warning(
+                f"ImageNet weights for {preset.backbone} cannot be downloaded ({error}); "
+                "starting from random ones"
+            )
+    return torchvision.models.get_model(preset.backbone, weights=None)
+
+
+class _GreyToColour(nn.Module):
+    """(n, 1, H, W) grey in 0..1 -> (n, 3, H, W), normalised as ImageNet models expect."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x - IMAGENET_MEAN) / IMAGENET_SD).expand(-1, 3, -1, -1)

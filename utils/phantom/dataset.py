@@ -1,0 +1,188 @@
+"""Phantom studies on disk: images, the competition's tables, and the truth beside them.
+
+Each study is made by one process from (seed, its number) alone and appears whole or not at all; the
+tables are written last.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from utils.files import write_atomic
+from utils.phantom.anatomy import make_spine
+from utils.phantom.anomalies import IN_IMAGES, IN_POINTS, assigned_anomaly
+from utils.phantom.draft import Draft, annotate
+from utils.phantom.grades import sample_grades, ungraded
+from utils.phantom.protocols import sample_protocols, with_contrast_jitter
+from utils.phantom.scan import scan, write_scan
+from utils.phantom.spec import PhantomError, PhantomSpec
+from utils.phantom.truth import anatomy_row, truth_rows
+from utils.rsna import GRADE_COLUMNS, row_ids, wide_labels
+
+
+def make_dataset(
+    root: str | Path, studies: int | PhantomSpec, seed: int = 0, jobs: int = 2, **options
+) -> Path:
+    """Write a phantom data set under root; returns root.
+
+    studies  how many training studies, or a whole PhantomSpec
+    options  the other fields of PhantomSpec, if studies is a number
+    The truth goes to root/truth: truth.csv (grade, size in mm, point in mm of every target),
+    anatomy.csv, anomalies.csv, test.csv (the hidden labels). A second call with the same arguments
+    does nothing, and one after a kill resumes; another call into the same folder raises
+    PhantomError.
+    """
+    spec = studies if isinstance(studies, PhantomSpec) else PhantomSpec(studies, seed, **options)
+    root = Path(root)
+    assigned_anomaly(spec.anomalies, "train", 0)  # refuses unknown names before anything is written
+    _bind(root, spec)
+    if (root / "sample_submission.csv").is_file():  # the last file written
+        return root
+    work = [delayed(_make_study)(root, spec, *of) for of in _plan(spec)]
+    results = Parallel(jobs, return_as="generator")(work)
+    rows = list(tqdm(results, total=len(work), desc="phantom studies", unit="study"))
+    _write_tables(root, rows)
+    return root
+
+
+def study_id_of(seed: int, k: int) -> int:
+    """Ids above every real one (the largest is 4,290,709,089), so the two are never confused."""
+    return 9_000_000_000 + (seed % 10_000) * 100_000 + k
+
+
+def true_labels(root: str | Path, split: str = "test") -> pd.DataFrame:
+    """The truth of a phantom in the form of Tables.labels, with points in mm, for every study of a
+    split whose images are there."""
+    root = Path(root)
+    truth = pd.read_csv(root / "truth" / "truth.csv")
+    folder = root / f"{split}_images"
+    here = (
+        {int(p.name) for p in folder.iterdir() if p.name.isdecimal()} if folder.is_dir() else set()
+    )
+    return truth[truth.study_id.isin(here)].reset_index(drop=True)
+
+
+def _bind(root: Path, spec: PhantomSpec) -> None:
+    """A folder belongs to one spec; raises PhantomError if it holds anything else."""
+    root.mkdir(parents=True, exist_ok=True)
+    path, settings = root / "phantom.json", spec.as_dict()
+    if path.is_file() and (found := json.loads(path.read_text())) != settings:
+        raise PhantomError(
+            f"{root} holds another phantom ({found}); choose another folder or delete it"
+        )
+    if not path.is_file() and any(root.iterdir()):
+        raise PhantomError(f"{root} is not empty and holds no phantom; choose another folder")
+    write_atomic(path, json.dumps(settings))
+
+
+def _plan(spec: PhantomSpec) -> list[tuple]:
+    """(number, split, grades (25,), anomaly) of every study to be made."""
+    rng = np.random.default_rng([spec.seed, 0])
+    grades = sample_grades(rng, spec.studies + spec.test_studies, spec.prevalence)
+    train = [(k, "train", k) for k in range(spec.studies)]
+    test = [(spec.studies + k, "test", k) for k in range(spec.test_studies)]
+    return [
+        (number, split, grades[number], assigned_anomaly(spec.anomalies, split, k))
+        for number, split, k in (test if spec.only_test else train + test)
+    ]
+
+
+def _make_study(
+    root: Path, spec: PhantomSpec, number: int, split: str, grades: np.ndarray, anomaly: str
+) -> dict:
+    """One study: its files (unless they are there) and the rows it gives to the tables."""
+    study_id = study_id_of(spec.seed, number)
+    final = root / f"{split}_images" / str(study_id)
+    temporary = root / f".making-{study_id}" / str(study_id)
+    record = root / "truth" / f"{study_id}.json"
+    if record.is_file() and final.is_dir():
+        return json.loads(record.read_text())
+    shutil.rmtree(temporary.parent, ignore_errors=True)
+    shutil.rmtree(final, ignore_errors=True)
+    draft, done = _draft(spec, number, study_id, grades, anomaly)
+    for one in draft.scans:
+        write_scan(one, temporary / str(one.series_id))
+    rows = _rows(draft, study_id, split, grades)
+    rows["anomalies"] = (
+        [{"study_id": study_id, "split": split, "anomaly": anomaly, "what": done}]
+        if anomaly
+        else []
+    )
+    record.parent.mkdir(exist_ok=True)
+    write_atomic(record, json.dumps(rows))
+    final.parent.mkdir(exist_ok=True)
+    temporary.rename(final)
+    temporary.parent.rmdir()
+    return rows
+
+
+def _draft(
+    spec: PhantomSpec, number: int, study_id: int, grades: np.ndarray, anomaly: str
+) -> tuple[Draft, str]:
+    """Patient, scans and points of one study, with its anomaly; also what the anomaly did."""
+    seed = [spec.seed, 2, number]
+    rng, apart = np.random.default_rng(seed), np.random.default_rng([*seed, 1])
+    spine = make_spine(rng, grades, grading=spec.grading)  # the same patient in every contrast
+    usual = sample_protocols(rng, spec.size)
+    chosen = [with_contrast_jitter(protocol, spec.contrast, apart) for protocol in usual]
+    scans = [scan(rng, spine, p, study_id * 10 + n) for n, p in enumerate(chosen, start=1)]
+    draft = Draft(spine, scans, list(ungraded(rng)), [])
+    done = IN_IMAGES[anomaly](draft, rng) if anomaly in IN_IMAGES else ""
+    draft.points = annotate(draft)
+    return draft, IN_POINTS[anomaly](draft, rng) if anomaly in IN_POINTS else done
+
+
+def _rows(draft: Draft, study_id: int, split: str, grades: np.ndarray) -> dict:
+    """What a study gives to each table."""
+    series = [{"series_id": s.series_id, "series_description": s.name} for s in draft.scans]
+    return {
+        "study_id": study_id,
+        "split": split,
+        "truth": truth_rows(study_id, draft.spine, grades),
+        "anatomy": [anatomy_row(study_id, draft.spine)],
+        "series": [{"study_id": study_id} | row for row in series],
+        "points": [{"study_id": study_id} | row for row in draft.points],
+        "ungraded": draft.ungraded,
+    }
+
+
+def _write_tables(root: Path, studies: list[dict]) -> None:
+    """The truth, then the CSVs as the competition has them (those of training only if there is
+    any); sample_submission.csv last, because it says that all is there."""
+    train, test = ([s for s in studies if s["split"] == split] for split in ("train", "test"))
+    test_ids = [study["study_id"] for study in test]
+    truth = _table(studies, "truth")
+    known = root / "truth"
+    truth.to_csv(known / "truth.csv", index=False)
+    _table(studies, "anatomy").to_csv(known / "anatomy.csv", index=False)
+    columns = ["study_id", "split", "anomaly", "what"]
+    _table(studies, "anomalies", columns).to_csv(known / "anomalies.csv", index=False)
+    wide_labels(truth[truth.study_id.isin(test_ids)]).to_csv(known / "test.csv", index=False)
+    for split, part in (("train", train), ("test", test)):
+        series = _table(part, "series", ["study_id", "series_id", "series_description"])
+        series.to_csv(root / f"{split}_series_descriptions.csv", index=False)
+    if train:
+        _table(train, "points").to_csv(root / "train_label_coordinates.csv", index=False)
+        labels = _with_gaps(truth[~truth.study_id.isin(test_ids)], train)
+        wide_labels(labels).to_csv(root / "train.csv", index=False)
+    ids = [row for study in test_ids for row in row_ids(study)]
+    sample = pd.DataFrame({"row_id": ids} | dict.fromkeys(GRADE_COLUMNS, 1 / 3))
+    write_atomic(root / "sample_submission.csv", lambda path: sample.to_csv(path, index=False))
+
+
+def _with_gaps(truth: pd.DataFrame, studies: list[dict]) -> pd.DataFrame:
+    """The labels as readers gave them: some cells stay empty."""
+    gaps = {(study["study_id"], *target) for study in studies for target in study["ungraded"]}
+    keys = zip(truth.study_id, truth.condition, truth.level)
+    return truth.assign(grade=truth.grade.mask([key in gaps for key in keys], None))
+
+
+def _table(studies: list[dict], name: str, columns: list[str] | None = None) -> pd.DataFrame:
+    return pd.DataFrame([row for study in studies for row in study[name]], columns=columns)

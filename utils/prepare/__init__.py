@@ -1,0 +1,43 @@
+"""Raw studies to prepared ones that models read fast: standard directions, known mm, one scale.
+
+In: `Tables` and the DICOM files of a data folder. Out: a prepared data set, with the annotated
+points in patient mm and the folds; `load_study` gives each `PreparedStudy`. Read `normalisation`
+(one series), `points` (annotations in mm, and which must not be used), `study` (one study in
+memory), `storage` (one study on disk), `folds` and `dataset` (all of it, resumable).
+
+A prepared data set is one folder::
+
+    manifest.json                 the settings it was prepared with
+    {study_id}.npy                all slices one after another as flat uint8, to be memory-mapped
+    {study_id}.json               their positions, the points in mm, what was left out; written last
+    labels.csv  points.csv  folds.csv  left_out.csv
+    crops/                        what training has cut from it; may be deleted
+"""
+
+from utils.prepare.dataset import prepare
+from utils.prepare.folds import make_folds
+from utils.prepare.normalisation import DIRECTIONS, canonical, prepare_series, resample, trim
+from utils.prepare.points import UnusablePoint, contradictory_points, points_in_mm
+from utils.prepare.storage import PreparedDataError, load_study, save_study
+from utils.prepare.study import PreparedSeries, PreparedStudy, joined, prepare_study, read_study
+
+__all__ = [
+    "DIRECTIONS",
+    "PreparedDataError",
+    "PreparedSeries",
+    "PreparedStudy",
+    "UnusablePoint",
+    "canonical",
+    "contradictory_points",
+    "joined",
+    "load_study",
+    "make_folds",
+    "points_in_mm",
+    "prepare",
+    "prepare_series",
+    "prepare_study",
+    "read_study",
+    "resample",
+    "save_study",
+    "trim",
+]

@@ -1,0 +1,22 @@
+"""python -m utils.prepare ROOT OUT"""
+
+from __future__ import annotations
+
+from utils import cli
+from utils.prepare.dataset import prepare
+
+
+def main() -> None:
+    parser = cli.parser("utils.prepare", "Prepare a data folder for training.")
+    parser.add_argument("root", help="the data folder, which holds train.csv")
+    parser.add_argument("out", help="the folder of the prepared data set; made if it is not there")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    folds = "as many as the preset has that will be trained"
+    parser.add_argument("--folds", type=int, default=4, help=folds)
+    a = parser.parse_args()
+    table = prepare(a.root, a.out, a.jobs, a.folds)
+    print(table.fold.value_counts().sort_index().to_string())
+
+
+if __name__ == "__main__":
+    cli.run(main)

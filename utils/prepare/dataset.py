@@ -1,0 +1,152 @@
+"""A prepared data set: every training study of a data folder on disk, with labels and folds.
+
+Each study is prepared by one process and written whole; the tables come last. What a study was made
+of is noted with it, so that a second call redoes only what has changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from utils.files import write_atomic
+from utils.prepare.folds import make_folds
+from utils.prepare.normalisation import AIR, AIR_FRACTION, ONE_SCALE, PERCENTILES, SPACING_MM
+from utils.prepare.storage import PreparedDataError, read_content, save_study
+from utils.prepare.study import prepare_study
+from utils.rsna import Tables, faults_in, load_tables
+
+VERSION = 3  # raise when the content of a prepared data set changes
+
+
+def prepare(
+    root: str | Path, out: str | Path, jobs: int = 2, folds: int = 4, seed: int = 0
+) -> pd.DataFrame:
+    """Prepare every training study of the data folder root whose images are on this disk; returns
+    folds.csv, one row per study (study_id, fold).
+
+    Resumable and idempotent: a prepared study is prepared again only if its files or known faults
+    have changed. Writes labels.csv, points.csv, folds.csv and left_out.csv beside the studies. Runs
+    on joblib: under `joblib.parallel_config("dask")` on a Dask cluster.
+
+    Raises PreparedDataError if out was prepared with other settings, if it cannot be written, or if
+    there are no images.
+    """
+    tables, out = load_tables(root), Path(out)
+    studies = tables.studies("train")
+    if not studies:
+        raise PreparedDataError(
+            f"{tables.root}: no images under train_images. Download them, or set SOURCE = 'phantom'"
+        )
+    labels = tables.labels[tables.labels.study_id.isin(studies)]
+    with _advice_on_failure(out):
+        _bind_to_settings(out)
+        _remove_partial_files(out)
+        _prepare_studies(tables, studies, out, jobs)
+        _write_tables(studies, out, labels, make_folds(labels, folds, seed))
+    return pd.read_csv(out / "folds.csv")
+
+
+@contextmanager
+def _advice_on_failure(out: Path) -> Iterator[None]:
+    """An OSError inside (a full disk, a folder that is read-only) becomes a PreparedDataError."""
+    try:
+        yield
+    except OSError as error:
+        raise PreparedDataError(
+            f"{out}: cannot be written ({error.strerror or error}); "
+            "free some space or choose another folder"
+        ) from error
+
+
+def _bind_to_settings(out: Path) -> None:
+    """A folder belongs to the settings it was prepared with, which are in its manifest.json; raises
+    PreparedDataError if they are not the present ones."""
+    settings = {
+        "version": VERSION,
+        "spacing_mm": SPACING_MM,
+        "air": [AIR, AIR_FRACTION],
+        "percentiles": list(PERCENTILES),
+        "one_scale": ONE_SCALE,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = out / "manifest.json"
+    if not manifest.is_file():
+        write_atomic(manifest, json.dumps(settings))
+    found = json.loads(manifest.read_text(encoding="utf-8"))
+    if found != settings:
+        raise PreparedDataError(
+            f"{out} was prepared with {found}, now asked for {settings}; "
+            "delete it or choose another folder"
+        )
+
+
+def _remove_partial_files(out: Path) -> None:
+    """What a killed process was writing; see utils.files.write_atomic."""
+    for partial in out.glob("partial-*.tmp"):
+        partial.unlink()
+
+
+def _prepare_studies(tables: Tables, studies: list[int], out: Path, jobs: int) -> None:
+    """Prepare and save the studies that are not there yet, or not as they are now."""
+    todo = [study for study in studies if not _is_done(tables, study, out)]
+    work = (delayed(_prepare_one)(tables.only(study), study, out) for study in todo)
+    counts = Parallel(jobs, return_as="generator")(work)
+    progress = tqdm(counts, total=len(todo), desc="preparing", unit="study", disable=not todo)
+    with progress:
+        left_out = 0
+        for count in progress:
+            left_out += count
+            progress.set_postfix_str(f"{left_out} left out", refresh=False)
+
+
+def _prepare_one(tables: Tables, study_id: int, out: Path) -> int:
+    """Prepare and save a study; returns how much of it was left out."""
+    made_of = _made_of(tables, study_id)  # before reading: files that come meanwhile count as new
+    study = prepare_study(tables, study_id)
+    for stale in out.glob(f"crops/*/{study_id}.*"):  # cut from the study as it was before
+        stale.unlink()
+    save_study(study, out, made_of)
+    return len(study.left_out)
+
+
+def _is_done(tables: Tables, study_id: int, out: Path) -> bool:
+    """Whether the study is prepared, from the files and with the known faults there are now."""
+    if not (out / f"{study_id}.json").is_file():
+        return False
+    return read_content(out, study_id).get("made_of") == _made_of(tables, study_id)
+
+
+def _made_of(tables: Tables, study_id: int) -> dict:
+    """How many files each series has, and the study's known faults: a download may continue, and
+    the register of known faults may grow."""
+    files = {}
+    for series_id in tables.series_of(study_id).series_id:
+        folder = tables.folder(study_id, series_id)
+        files[str(series_id)] = len(os.listdir(folder)) if folder.is_dir() else 0
+    faults = faults_in(tables.only(study_id)).itertuples(index=False)
+    return {"files": files, "faults": [" ".join(map(str, row)) for row in faults]}
+
+
+def _write_tables(studies: list[int], out: Path, labels: pd.DataFrame, folds: pd.DataFrame) -> None:
+    """points.csv, left_out.csv, labels.csv and folds.csv, each whole or not at all."""
+    points, left_out = [], []
+    for study in studies:
+        content = read_content(out, study)
+        points.append(pd.DataFrame(content["points"]).assign(study_id=study))
+        left_out += [(study, what, why) for what, why in content["left_out"]]
+    written = {
+        "points.csv": pd.concat(points),
+        "left_out.csv": pd.DataFrame(left_out, columns=["study_id", "what", "why"]),
+        "labels.csv": labels,
+        "folds.csv": folds,
+    }
+    for name, table in written.items():
+        write_atomic(out / name, table.to_csv(index=False))

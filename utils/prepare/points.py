@@ -1,0 +1,112 @@
+"""Annotated points in patient mm, and which of them must not be used.
+
+Two checks: a point on its own (`points_in_mm`: is it on an image at all?) and points against each
+other (`contradictory_points`: left is left, each level is below the one before).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, pairwise
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from utils.dicom import Series
+from utils.rsna import FAMILY, SIDES, is_placeholder, known_faults, side
+
+_COLUMNS = ["condition", "level", "series_id", "instance_number", "x_mm", "y_mm", "z_mm"]
+
+
+class UnusablePoint(NamedTuple):
+    """A point that must not be used: its row (of a DataFrame, by itertuples), a kind of finding of
+    the audit (a key of utils.audit.KINDS), and the reason in words."""
+
+    row: Any
+    kind: str
+    why: str
+
+
+def points_in_mm(
+    points: pd.DataFrame, series: dict[int, Series]
+) -> tuple[pd.DataFrame, list[UnusablePoint]]:
+    """Annotated points in patient mm (LPS), and those that must not be used.
+
+    points   study_id, series_id, instance_number, condition, level, x, y (px), as in Tables.points
+    series   the study's raw series by id
+    returns  condition, level, series_id, instance_number, x_mm, y_mm, z_mm; and the unusable ones
+    """
+    faults = known_faults()
+    kept, unusable = [], []
+    for row in points.itertuples():
+        reason = _reason(row, series, faults)
+        if reason:
+            unusable.append(UnusablePoint(row, *reason))
+            continue
+        own = series[row.series_id]
+        mm = own.to_patient(own.index(row.instance_number), (row.x, row.y))
+        image = (int(row.series_id), int(row.instance_number))
+        kept.append((row.condition, row.level, *image, *mm))
+    return pd.DataFrame(kept, columns=_COLUMNS), unusable
+
+
+def _reason(row: Any, series: dict[int, Series], faults: pd.DataFrame) -> tuple[str, str] | None:
+    """(kind, why) of a point that must not be used; None for one that can be used."""
+    if row.series_id not in series:
+        return "unreadable series", f"series {row.series_id} is not usable"
+    own = series[row.series_id]
+    if row.instance_number not in own.instances:
+        missing = f"instance {row.instance_number} is not in series {row.series_id}"
+        return "point on a missing slice", missing
+    height, width = own.slices[own.index(row.instance_number)].pixels.shape
+    if not (-0.5 <= row.x < width and -0.5 <= row.y < height):
+        return "point outside the image", "lies outside its image"
+    if is_placeholder(row):
+        return "placeholder point", "placeholder in the image's corner"
+    return _known_fault(row, faults)
+
+
+def _known_fault(row: Any, faults: pd.DataFrame) -> tuple[str, str] | None:
+    """The published fault for which the register says to ignore this point."""
+    ignored = faults.action.str.startswith("ignore")
+    for fault in faults[(faults.study_id == row.study_id) & ignored].itertuples():
+        of_level = pd.isna(fault.level) or fault.level == row.level
+        if FAMILY[row.condition] in fault.action and of_level:
+            return "known fault", f"known fault: {fault.kind}"
+    return None
+
+
+def contradictory_points(points: pd.DataFrame) -> list[UnusablePoint]:
+    """Points in mm that contradict each other; kind is "sides exchanged" or "levels out of order".
+
+    points  of one study, as points_in_mm returns them
+    In LPS the left point of a pair has the greater x, and each level lies below the one before.
+    """
+    found: dict[int, UnusablePoint] = {}
+    for point in chain(_exchanged_sides(points), _disordered_levels(points)):
+        found.setdefault(point.row.Index, point)
+    return list(found.values())
+
+
+def _exchanged_sides(points: pd.DataFrame) -> Iterator[UnusablePoint]:
+    """Both points of each pair whose left point is to the right of the right one."""
+    for _, pair in points.groupby([points.condition.map(FAMILY), "level"]):
+        rows = {side(row.condition): row for row in pair.itertuples()}
+        if not set(SIDES) <= set(rows):
+            continue
+        crossed_mm = rows["Right"].x_mm - rows["Left"].x_mm
+        if crossed_mm > 0:
+            why = f"the left point lies {crossed_mm:.0f} mm to the right of the right one"
+            for row in rows.values():
+                yield UnusablePoint(row, "sides exchanged", why)
+
+
+def _disordered_levels(points: pd.DataFrame) -> Iterator[UnusablePoint]:
+    """Both points of each two neighbouring levels of which the lower one is above the upper one."""
+    for _, column in points.groupby("condition"):
+        for upper, lower in pairwise(column.sort_values("level").itertuples()):
+            rise_mm = lower.z_mm - upper.z_mm
+            if rise_mm > 0:
+                why = f"{lower.level} lies {rise_mm:.0f} mm above {upper.level}"
+                yield UnusablePoint(upper, "levels out of order", why)
+                yield UnusablePoint(lower, "levels out of order", why)

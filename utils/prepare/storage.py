@@ -1,0 +1,111 @@
+"""One prepared study as two files: pixels to be memory-mapped, and a JSON that says what they are.
+
+The pixels are written first and the JSON last, both whole or not at all, so a study without its
+JSON is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from utils.dicom import Series, Slice
+from utils.errors import LumbarError
+from utils.files import write_atomic
+from utils.prepare.study import PreparedSeries, PreparedStudy
+
+
+class PreparedDataError(LumbarError):
+    """A prepared data set that cannot be used as asked; the message says what to do."""
+
+
+def save_study(study: PreparedStudy, out: Path, made_of: dict | None = None) -> None:
+    """Write {study_id}.npy and {study_id}.json into the folder out, which must exist.
+
+    made_of  what the study was prepared from, to be compared when it is prepared again
+    """
+    slices = [s for part in study.series for s in part.series.slices]
+    flat = np.concatenate([s.pixels.ravel() for s in slices]) if slices else np.empty(0, np.uint8)
+    content = {
+        "made_of": made_of or {},
+        "series": [_series_json(part) for part in study.series],
+        "points": study.points.to_dict("list"),
+        "left_out": study.left_out,
+    }
+    write_atomic(out / f"{study.study_id}.npy", lambda partial: _save_array(partial, flat))
+    write_atomic(out / f"{study.study_id}.json", json.dumps(content))
+
+
+def _save_array(path: Path, values: np.ndarray) -> None:
+    """np.save under exactly this name: given a path and not a file, numpy would append .npy."""
+    with path.open("wb") as file:
+        np.save(file, values)
+
+
+def _series_json(part: PreparedSeries) -> dict:
+    slices = [_slice_json(s) for s in part.series.slices]
+    return {"series_id": part.series_id, "description": part.description, "slices": slices}
+
+
+def _slice_json(one: Slice) -> dict:
+    """All of a slice but its pixels."""
+    return {
+        "instance": one.instance,
+        "shape": one.pixels.shape,
+        "origin": one.origin.tolist(),
+        "axes": one.axes.tolist(),
+        "spacing": one.spacing.tolist(),
+    }
+
+
+def read_content(out: Path, study_id: int) -> dict:
+    """A study's JSON: made_of, series, points, left_out. Raises PreparedDataError if the study is
+    not in the prepared data set."""
+    path = out / f"{study_id}.json"
+    if not path.is_file():
+        raise PreparedDataError(
+            f"{path}: study {study_id} is not in this prepared data set; "
+            f"run 02_preprocess or `python -m utils.prepare ROOT {out}`"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def load_study(out: str | Path, study_id: int) -> PreparedStudy:
+    """One study of the prepared data set in the folder out; pixels are memory-mapped and read when
+    touched. Raises PreparedDataError if the study is not there."""
+    content = read_content(Path(out), study_id)
+    flat = np.load(Path(out) / f"{study_id}.npy", mmap_mode="r")
+    series = _unpacked(content["series"], flat)
+    left_out = tuple((what, why) for what, why in content["left_out"])
+    return PreparedStudy(int(study_id), series, pd.DataFrame(content["points"]), left_out)
+
+
+def _unpacked(parts: list[dict], flat: np.ndarray) -> tuple[PreparedSeries, ...]:
+    """The series that _series_json describes, their pixels as views into flat."""
+    series, start = [], 0
+    for part in parts:
+        slices = []
+        for described in part["slices"]:
+            end = start + math.prod(described["shape"])
+            pixels = flat[start:end].reshape(described["shape"])
+            slices.append(_slice(described, pixels, part["series_id"]))
+            start = end
+        whole = Series(tuple(slices))
+        series.append(PreparedSeries(part["series_id"], part["description"], whole))
+    return tuple(series)
+
+
+def _slice(described: dict, pixels: np.ndarray, series_id: int) -> Slice:
+    """The inverse of _slice_json."""
+    return Slice(
+        instance=described["instance"],
+        pixels=pixels,
+        origin=np.array(described["origin"]),
+        axes=np.array(described["axes"]),
+        spacing=np.array(described["spacing"]),
+        series_id=series_id,
+    )

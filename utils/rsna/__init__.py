@@ -1,0 +1,90 @@
+"""The RSNA 2024 lumbar-spine data set: its vocabulary, its tables, its known faults.
+
+In: a folder in the competition's layout. Out: `Tables`, validated, or a `TableError` that names
+file, column and row. Read `vocabulary` first (all other packages use its names), then `tables`
+(the five files as one object), `schemas` (what is valid in them) and `faults` (the published errors
+of the real data).
+
+Layout of a data folder::
+
+    train.csv                       study_id + 25 grade columns
+    train_label_coordinates.csv     one row per annotated point, in pixels of one image
+    {train,test}_series_descriptions.csv
+    sample_submission.csv
+    {train,test}_images/{study_id}/{series_id}/{instance_number}.dcm
+"""
+
+from utils.rsna.faults import faults_in, is_placeholder, known_faults
+from utils.rsna.schemas import SCHEMAS, TableError, read_table
+from utils.rsna.tables import Tables, load_tables, long_labels, wide_labels
+from utils.rsna.vocabulary import (
+    AXIAL_T2,
+    CANAL,
+    CANAL_ROWS,
+    CONDITIONS,
+    FAMILIES,
+    FAMILY,
+    GRADE_COLOURS,
+    GRADE_COLUMNS,
+    GRADE_WEIGHTS,
+    GRADES,
+    LEVELS,
+    PREVALENCE,
+    SAGITTAL_T1,
+    SAGITTAL_T2,
+    SERIES,
+    SERIES_OF,
+    SIDES,
+    TARGETS,
+    Target,
+    grade_frequencies,
+    mirror,
+    row_id,
+    row_ids,
+    rows_of,
+    side,
+    slug,
+    studies_of,
+    target_index,
+)
+
+__all__ = [
+    "AXIAL_T2",
+    "CANAL",
+    "CANAL_ROWS",
+    "CONDITIONS",
+    "FAMILIES",
+    "FAMILY",
+    "GRADES",
+    "GRADE_COLOURS",
+    "GRADE_COLUMNS",
+    "GRADE_WEIGHTS",
+    "LEVELS",
+    "PREVALENCE",
+    "SAGITTAL_T1",
+    "SAGITTAL_T2",
+    "SCHEMAS",
+    "SERIES",
+    "SERIES_OF",
+    "SIDES",
+    "TARGETS",
+    "TableError",
+    "Tables",
+    "Target",
+    "faults_in",
+    "grade_frequencies",
+    "is_placeholder",
+    "known_faults",
+    "load_tables",
+    "long_labels",
+    "mirror",
+    "read_table",
+    "row_id",
+    "row_ids",
+    "rows_of",
+    "side",
+    "slug",
+    "studies_of",
+    "target_index",
+    "wide_labels",
+]

@@ -1,0 +1,136 @@
+"""The tables of one data folder as one object, and its labels in long and in wide form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from utils.rsna.schemas import SCHEMAS, TableError, empty_table, read_table
+from utils.rsna.vocabulary import SERIES, TARGETS, slug
+
+SPLITS = ("train", "test")
+_LABEL_COLUMNS = ["study_id", "condition", "level", "grade"]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The five CSV files of one data folder, validated.
+
+    labels      study_id, condition, level, grade (missing where the reader gave none)
+    points      study_id, series_id, instance_number, condition, level, x, y (px: column, row)
+    series      study_id, series_id, series_description, split ("train" or "test")
+    submission  row_id, normal_mild, moderate, severe as in sample_submission.csv
+    missing     names of the files that were not there
+    """
+
+    root: Path
+    labels: pd.DataFrame
+    points: pd.DataFrame
+    series: pd.DataFrame
+    submission: pd.DataFrame
+    missing: tuple[str, ...] = field(default=())
+
+    def folder(self, study_id: int, series_id: int | None = None) -> Path:
+        """The image folder of a study, or of one series of it; the folder need not exist."""
+        for split in SPLITS:
+            study = self.root / f"{split}_images" / str(int(study_id))
+            if study.is_dir():
+                break
+        return study if series_id is None else study / str(int(series_id))
+
+    def studies(self, split: str = "train") -> list[int]:
+        """Ids of the studies of a split whose images are on this disk, ascending.
+
+        Part of the download is enough.
+        """
+        root = self.root / f"{split}_images"
+        if not root.is_dir():
+            return []
+        return sorted(int(p.name) for p in root.iterdir() if p.is_dir() and p.name.isdecimal())
+
+    def whole_studies(self, split: str = "train") -> list[int]:
+        """The studies of a split that can be shown in full: those of `studies(split)` whose images
+        of all three kinds of series (Sagittal T1, Sagittal T2/STIR, Axial T2) are on this disk.
+
+        If there is none, all of `studies(split)`, so that there is something to show.
+        """
+        rows = self.series.itertuples()
+        on_disk = self.series[[self.folder(r.study_id, r.series_id).is_dir() for r in rows]]
+        kinds = on_disk.groupby("study_id").series_description.nunique()
+        studies = self.studies(split)
+        return [study for study in studies if kinds.get(study) == len(SERIES)] or studies
+
+    def series_of(self, study_id: int) -> pd.DataFrame:
+        """The rows of `series` of one study."""
+        return self.series[self.series.study_id == study_id]
+
+    def only(self, study_id: int) -> Tables:
+        """The rows of one study, small enough to be sent to a worker process with each task."""
+        return replace(
+            self,
+            labels=self.labels[self.labels.study_id == study_id],
+            points=self.points[self.points.study_id == study_id],
+            series=self.series_of(study_id),
+            submission=self.submission.iloc[:0],
+        )
+
+    def __repr__(self) -> str:
+        rows = (
+            f"{self.labels.study_id.nunique()} labelled studies, {len(self.points)} points, "
+            f"{len(self.series)} series"
+        )
+        train, test = (len(self.studies(split)) for split in SPLITS)
+        parts = [rows, f"images of {train} train and {test} test studies"]
+        if self.missing:
+            parts.append(f"not there: {', '.join(self.missing)}")
+        return f"Tables({self.root}: {'; '.join(parts)})"
+
+
+def load_tables(root: str | Path) -> Tables:
+    """Read and check the tables of a data folder. Raises TableError naming file, column and row.
+
+    Any file may be absent (a test-only or partial download), except that one of the two series
+    descriptions must exist.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        advice = "Set SOURCE to 'phantom', 'kaggle', or the folder that holds train.csv"
+        raise TableError(f"{root}: no such folder. {advice}")
+    missing = tuple(name for name in SCHEMAS if not (root / name).is_file())
+    descriptions = {split: f"{split}_series_descriptions.csv" for split in SPLITS}
+    if set(descriptions.values()) <= set(missing):
+        absent = "neither train_ nor test_series_descriptions.csv is here"
+        raise TableError(f"{root}: {absent}. Is it the competition's folder?")
+    tables = {}
+    for name, schema in SCHEMAS.items():
+        tables[name] = empty_table(schema) if name in missing else read_table(root / name, schema)
+    series = [tables[name].assign(split=split) for split, name in descriptions.items()]
+    return Tables(
+        root=root,
+        labels=long_labels(tables["train.csv"]),
+        points=tables["train_label_coordinates.csv"],
+        series=pd.concat([part for part in series if len(part)], ignore_index=True),
+        submission=tables["sample_submission.csv"],
+        missing=missing,
+    )
+
+
+def long_labels(wide: pd.DataFrame) -> pd.DataFrame:
+    """train.csv (one row per study, 25 columns) -> one row per study, condition and level."""
+    targets = pd.DataFrame(
+        [(target.column, target.condition, target.level) for target in TARGETS],
+        columns=["column", "condition", "level"],
+    )
+    molten = wide.melt("study_id", targets["column"].tolist(), "column", "grade")
+    long = molten.merge(targets, on="column")
+    return long.sort_values("study_id", kind="stable", ignore_index=True)[_LABEL_COLUMNS]
+
+
+def wide_labels(long: pd.DataFrame) -> pd.DataFrame:
+    """The inverse of long_labels: one row per study, with train.csv's columns in their order."""
+    names = long.condition.map(slug) + "_" + long.level.map(slug)
+    wide = long.assign(column=names).pivot(index="study_id", columns="column", values="grade")
+    columns = [target.column for target in TARGETS]
+    return wide.reindex(columns=columns).rename_axis(columns=None).reset_index()

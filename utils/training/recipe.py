@@ -1,0 +1,250 @@
+"""The recipe: train the locator, measure it, train the grader on crops as wrong as the locator is,
+evaluate both out of fold."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from utils import metrics
+from utils.errors import LumbarError
+from utils.files import Folder, digest
+from utils.inference import Run, load_run
+from utils.models import Grader, Locator
+from utils.prepare import PreparedDataError
+from utils.presets import Preset, get_preset, shaped_like
+from utils.rsna import grade_frequencies
+from utils.training.evaluation import SMOOTHING, measure_locator, measured_jitter, out_of_fold
+from utils.training.grader_samples import GraderDataset, Jitter
+from utils.training.locator_samples import LocatorDataset
+from utils.training.losses import grader_terms, locator_terms
+from utils.training.trainer import WEIGHTS, Limits, Report, Task, make_accelerator, train
+
+_FOLDS_KEY = "studies and their folds"
+Model = TypeVar("Model", Locator, Grader)
+
+
+class TrainingError(LumbarError):
+    """A run that cannot be started or resumed as wanted; the message says what to do."""
+
+
+def fit(
+    prepared: str | Path,
+    run: str | Path,
+    preset: str | Preset = "demo",
+    time_budget: float | None = None,
+    report: Report | None = None,
+    backup: str | Path | None = None,
+    fold: int | None = None,
+    init_from: str | Path | None = None,
+) -> bool:
+    """Train every fold of the preset (or one) into the run folder; True when all is done, False
+    when time was up.
+
+    time_budget  minutes; no epoch is started that would not end within them, going by the one
+                 before
+    report       called after every epoch with the model's name and its history, for a live curve
+    backup       a second folder (on Drive, say) that is given every file, and gives back what the
+                 run folder lacks
+    init_from    a finished run whose weights are the initial ones (warm start), and whose models'
+                 shape replaces the preset's
+    Leaves fold*/{locator,grader}/{model.safetensors,history.csv}, fold*/points.csv, oof.csv,
+    prior.csv and run.json. Raises TrainingError, PreparedDataError, RunError or PresetError.
+    """
+    prepared, folder, preset = Path(prepared), Folder(run, backup), get_preset(preset)
+    if not (prepared / "folds.csv").is_file():
+        raise PreparedDataError(
+            f"{prepared}: no prepared studies here; "
+            f"run 02_preprocess, or `python -m utils.prepare ROOT {prepared}`"
+        )
+    initial = load_run(init_from) if init_from else None
+    if initial:
+        preset = replace(shaped_like(preset, initial.preset), init_from=initial.name)
+    deadline = np.inf if time_budget is None else time.monotonic() + 60 * time_budget
+    accelerator = make_accelerator(preset)
+    if accelerator.is_main_process:
+        folder.restore("preset.json")
+        _bind_to_settings(folder, preset, prepared)
+        folder.restore()
+    accelerator.wait_for_everyone()
+    recipe = _Recipe(prepared, folder, preset, accelerator, Limits(deadline, report), initial)
+    numbers = _folds(prepared, preset) if fold is None else [fold]
+    return all(recipe.fit_fold(number) for number in numbers) and recipe.finish()
+
+
+def _folds(prepared: Path, preset: Preset) -> list[int]:
+    """The preset's folds that have studies: a sample of three has three. If none has, those that
+    there are. Raises PreparedDataError where the studies are assigned to another number of
+    folds."""
+    assigned = pd.read_csv(prepared / "folds.csv").fold
+    there = assigned.unique().tolist()
+    if len(there) != min(preset.folds, len(assigned)):
+        raise PreparedDataError(
+            f"{prepared}: the studies are assigned to {len(there)} folds, and preset {preset.name} "
+            f"has {preset.folds}; prepare them again with folds={preset.folds} "
+            "(`--folds`; only the folds are made anew)"
+        )
+    return [fold for fold in preset.train_folds if fold in there] or there
+
+
+def _bind_to_settings(folder: Folder, preset: Preset, prepared: Path) -> None:
+    """A run folder belongs to one preset and one assignment of studies to folds: nothing else must
+    be mixed into its checkpoints, and what is held out now must not have been trained on before."""
+    path = folder.path / "preset.json"
+    settings = preset.as_dict() | {_FOLDS_KEY: digest(prepared / "folds.csv")}
+    if not path.is_file():
+        folder.write(path.name, json.dumps(settings, indent=1))
+        return
+    found = json.loads(path.read_text())
+    if found != settings:
+        changed = [name for name, value in settings.items() if found.get(name) != value]
+        raise TrainingError(
+            f"{folder.path} was started with other settings ({', '.join(changed)}); "
+            "choose another run folder or delete it"
+        )
+
+
+@dataclass
+class _Recipe:
+    """A run under way: the same steps for every fold."""
+
+    prepared: Path
+    folder: Folder
+    preset: Preset
+    accelerator: Accelerator
+    limits: Limits
+    initial: Run | None
+
+    def fit_fold(self, number: int) -> bool:
+        """Locator, its measured error, grader, out-of-fold logits of one fold; False if time was
+        up."""
+        folder = self.folder / f"fold{number}"
+        inside, outside = self._split(number)
+        locator = self._fit_locator(number, inside, outside)
+        if locator is None:
+            return False
+        measure = partial(measure_locator, locator, self.prepared, preset=self.preset)
+        points = self._table(folder, "points.csv", outside, measure)
+        grader = self._fit_grader(number, inside, outside, measured_jitter(points))
+        if grader is None:
+            return False
+        evaluate = partial(out_of_fold, locator, grader, self.prepared, preset=self.preset)
+        self._table(folder, "oof.csv", outside, evaluate)
+        return True
+
+    def _fit_locator(self, number: int, inside: list[int], outside: list[int]) -> Locator | None:
+        preset, locator = self.preset, self._model(Locator, number)
+        task = Task(
+            folder=self.folder / f"fold{number}" / "locator",
+            model=locator,
+            train=LocatorDataset(self.prepared, inside, preset),
+            held_out=LocatorDataset(self.prepared, outside, preset, augment=False),
+            terms=partial(locator_terms, preset=preset),
+            epochs=preset.locator_epochs,
+            learning_rate=preset.locator_rate,
+        )
+        return locator if self._train(task) else None
+
+    def _fit_grader(
+        self, number: int, inside: list[int], outside: list[int], jitter: Jitter
+    ) -> Grader | None:
+        preset, grader = self.preset, self._model(Grader, number)
+        task = Task(
+            folder=self.folder / f"fold{number}" / "grader",
+            model=grader,
+            train=GraderDataset(self.prepared, inside, preset, jitter),
+            held_out=GraderDataset(self.prepared, outside, preset, None),
+            terms=partial(grader_terms, preset=preset),
+            epochs=preset.grader_epochs,
+            learning_rate=preset.grader_rate,
+        )
+        return grader if self._train(task) else None
+
+    def finish(self) -> bool:
+        """Prior, temperature and out-of-fold predictions of the whole run, once all folds are
+        there; run.json last, because it says that all is there."""
+        if self.accelerator.is_main_process:
+            self.folder.restore()  # other machines may have finished their folds
+            self._write_results()
+        self.accelerator.wait_for_everyone()
+        return (self.folder.path / "run.json").is_file()
+
+    def _split(self, number: int) -> tuple[list[int], list[int]]:
+        """The studies to train on, and those held out. A single study is both."""
+        folds = pd.read_csv(self.prepared / "folds.csv")
+        outside = folds.study_id[folds.fold == number].tolist()
+        if not outside:
+            there = ", ".join(map(str, sorted(set(folds.fold))))
+            raise PreparedDataError(
+                f"{self.prepared}: fold {number} has no studies; there are folds {there}"
+            )
+        inside = folds.study_id[folds.fold != number].tolist()
+        return inside or outside, outside
+
+    def _model(self, kind: type[Model], number: int) -> Model:
+        """Random weights of the fold's own seed, or those of the initial run."""
+        torch.manual_seed(self.preset.seed + number)
+        model = kind(self.preset)
+        if self.initial is not None:
+            locator, grader = self.initial.folds[number % len(self.initial.folds)]
+            source = locator if kind is Locator else grader
+            model.load_state_dict(source.state_dict())
+        return model
+
+    def _train(self, task: Task) -> bool:
+        finished = (task.folder.path / WEIGHTS).is_file()
+        if self.accelerator.is_local_main_process and not finished:
+            for data in (task.train, task.held_out):
+                data.cache_crops(os.cpu_count() or 1)
+        self.accelerator.wait_for_everyone()
+        return train(task, self.preset, self.accelerator, self.limits)
+
+    def _table(
+        self, folder: Folder, name: str, studies: list[int], make: Callable[..., pd.DataFrame]
+    ) -> pd.DataFrame:
+        """A table with rows for every study, made once; the studies are split among processes."""
+        if not (folder.path / name).is_file():
+            with self.accelerator.split_between_processes(studies) as mine:
+                table = make(list(mine))
+                rows = gather_object(table.to_dict("records"))
+            if self.accelerator.is_main_process:
+                whole = pd.DataFrame(rows, columns=table.columns)
+                folder.write(name, whole.to_csv(index=False))
+            self.accelerator.wait_for_everyone()
+        return pd.read_csv(folder.path / name)
+
+    def _write_results(self) -> None:
+        folds = _folds(self.prepared, self.preset)
+        paths = [self.folder.path / f"fold{fold}" / "oof.csv" for fold in folds]
+        if not all(path.is_file() for path in paths):
+            return
+        labels = pd.read_csv(self.prepared / "labels.csv")
+        logits = pd.concat(map(pd.read_csv, paths), ignore_index=True)
+        known = labels[labels.study_id.isin(logits.study_id)]
+        temperature = metrics.fit_temperature(known, logits)
+        self._write_priors(metrics.prior(labels, smoothing=SMOOTHING))
+        oof = metrics.temperature_scaled(logits, temperature)
+        self.folder.write("oof.csv", oof.to_csv(index=False))
+        content = {"preset": self.preset.as_dict(), "folds": folds, "temperature": temperature}
+        self.folder.write("run.json", json.dumps(content, indent=1))
+
+    def _write_priors(self, training_prior: pd.DataFrame) -> None:
+        """The prior predictions are meant for, and, if it is another one, that of the training
+        labels."""
+        prior = training_prior
+        if self.preset.population == "patients":
+            prior = metrics.weighted_prior(grade_frequencies())
+            self.folder.write("training_prior.csv", training_prior.to_csv())
+        self.folder.write("prior.csv", prior.to_csv())

@@ -1,0 +1,280 @@
+"""One model's training: mixed precision, an average of the weights, a checkpoint every epoch.
+
+Kill it anywhere and call it again: it resumes from the last epoch that was saved, bit for bit on a
+CPU with as many threads. No state of a random generator has to be saved: order and augmentation are
+functions of (seed, epoch, study), and torch's own generator is seeded anew for every epoch. So the
+result does not depend on the number of processes either, as long as each has an even number of
+studies in a batch (for mixup) and the backbone has no dropout or batch norm, as some of
+torchvision's do. Several machines need a run folder that all of them see.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+from tqdm.auto import tqdm
+
+from utils.files import Folder
+from utils.presets import Preset
+from utils.training.checkpoints import Checkpoints
+from utils.training.losses import mean_of
+from utils.training.samples import StudyDataset
+
+Report = Callable[[str, pd.DataFrame], None]
+Terms = Callable[[nn.Module, tuple], Tensor]
+WEIGHTS = "model.safetensors"
+LAST_RATE = 0.02  # at the end, as a fraction of the learning rate
+log = logging.getLogger(__name__)
+
+
+def precision() -> str:
+    """'bf16', 'fp16' or 'no': what this device does natively. A T4 says it supports bf16 but only
+    emulates it."""
+    if not torch.cuda.is_available():
+        return "no"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def make_accelerator(preset: Preset) -> Accelerator:
+    """preset.batch counts the studies of all processes together, so that a result does not depend
+    on how many there are."""
+    accelerator = Accelerator(
+        mixed_precision=precision(),
+        gradient_accumulation_steps=preset.accumulate,
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+    )
+    share = preset.batch // accelerator.num_processes
+    if preset.mixup and share % 2 and accelerator.is_main_process:
+        log.warning(
+            f"mixup needs pairs: of a batch of {preset.batch} a process has {share}, "
+            "so the odd study stays unmixed"
+        )
+    return accelerator
+
+
+@dataclass
+class Task:
+    """One model to train: where its files are, its data, what it minimises (`losses` says what
+    terms are), how long and how fast."""
+
+    folder: Folder
+    model: nn.Module
+    train: StudyDataset
+    held_out: StudyDataset
+    terms: Terms
+    epochs: int
+    learning_rate: float
+
+
+@dataclass
+class Limits:
+    """What a session allows: a deadline (time.monotonic()), and who is called after every epoch."""
+
+    deadline: float = np.inf
+    report: Report | None = None
+
+
+def train(task: Task, preset: Preset, accelerator: Accelerator, limits: Limits) -> bool:
+    """To the end, or to the deadline; True when finished. Leaves model.safetensors (the averaged
+    weights) and history.csv."""
+    finished = task.folder.path / WEIGHTS
+    if not finished.is_file():
+        trainer = Trainer(task, preset, accelerator, limits)
+        if not trainer.run():
+            return False
+        trainer.finish()
+    task.model.load_state_dict(load_file(finished))
+    task.model.to(accelerator.device).eval()
+    return True
+
+
+class Trainer:
+    """A task under way."""
+
+    def __init__(self, task: Task, preset: Preset, accelerator: Accelerator, limits: Limits):
+        self.task, self.preset = task, preset
+        self.accelerator, self.limits = accelerator, limits
+        self.checkpoints = Checkpoints(task.folder)
+        loader, held_out = self._loader(task.train, drop_last=True), self._loader(task.held_out)
+        self.steps = math.ceil(len(loader) / preset.accumulate)  # updates in an epoch
+        optimizer = torch.optim.AdamW(
+            task.model.parameters(), task.learning_rate, weight_decay=preset.weight_decay
+        )
+        prepared = accelerator.prepare(task.model, optimizer, loader, held_out)
+        self.model, self.optimizer, self.loader, self.held_out = prepared
+        self.net = accelerator.unwrap_model(self.model)
+        span = max(1.0, preset.ema * self.steps * task.epochs)
+        self.average = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / span))
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.history = self._resume()
+
+    def _loader(self, studies: StudyDataset, drop_last: bool = False) -> DataLoader:
+        p = self.preset
+        return DataLoader(
+            studies,
+            min(p.batch, len(studies)) if drop_last else p.batch,
+            drop_last=drop_last,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=p.workers > 0,
+            num_workers=p.workers,
+        )
+
+    def _rate(self, step: int) -> float:
+        return warm_up_and_cosine(step, self.steps * self.task.epochs)
+
+    # -- epochs
+
+    def run(self) -> bool:
+        """Epoch after epoch; False if the next one would not end before the deadline."""
+        main, done = self.accelerator.is_main_process, len(self.history)
+        name, folder = self.task.folder.path.name, self.task.folder.path / "tensorboard"
+        bar = tqdm(total=self.task.epochs, initial=done, desc=name, unit="epoch", disable=not main)
+        writer = SummaryWriter(folder, purge_step=done + 1) if main else None
+        for epoch in range(done, self.task.epochs):
+            if self._too_late():
+                return False
+            row = self.epoch(epoch)
+            self.history.append(row)
+            if writer is not None:
+                self._save(epoch, writer)
+                bar.update()
+                bar.set_postfix(loss=f"{row['loss']:.3f}", held_out=f"{row['held_out']:.3f}")
+                if self.limits.report:
+                    self.limits.report(name, pd.DataFrame(self.history))
+        return True
+
+    def _too_late(self) -> bool:
+        """Would the next epoch end after the deadline? If one process says so, all of them stop."""
+        seconds = self.history[-1]["seconds"] if self.history else 0
+        late = float(time.monotonic() + seconds > self.limits.deadline)
+        flag = torch.tensor(late, device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag) > 0)
+
+    def epoch(self, epoch: int) -> dict:
+        """Train on every study once, then measure on the held-out ones: a row of the history."""
+        start = time.monotonic()
+        torch.manual_seed(self.preset.seed * 1000 + epoch)
+        self.task.train.epoch.fill_(epoch)
+        rate = self.optimizer.param_groups[-1]["lr"]
+        loss = self._train_epoch()
+        row = {
+            "epoch": epoch + 1,
+            "loss": loss,
+            "held_out": self._validate(),
+            "learning_rate": rate,
+        }
+        return row | {"seconds": time.monotonic() - start}
+
+    def _train_epoch(self) -> float:
+        """One pass over the studies; the loss of all of them together, each as it was when its
+        batch came."""
+        self.model.train()
+        total = torch.zeros((), device=self.accelerator.device)
+        for batch in self.loader:
+            total = total + self.step(batch)
+        return float((total[0] / total[1].clamp(min=1e-6)).mean())
+
+    def step(self, batch: tuple) -> Tensor:
+        """One batch of this process; returns the sums (2, K) of all processes."""
+        accelerator = self.accelerator
+        with accelerator.accumulate(self.model):
+            with accelerator.autocast():
+                terms = self.task.terms(self.model, batch)
+            sums = accelerator.reduce(terms.detach().sum(0))
+            # Gradients of processes are averaged; their weights are summed: hence the division.
+            accelerator.backward(mean_of(terms, sums[1] / accelerator.num_processes))
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(self.model.parameters(), self.preset.clip)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        if accelerator.sync_gradients:
+            self.scheduler.step()
+            self.average.update_parameters(self.net)
+        return sums
+
+    @torch.no_grad()
+    def _validate(self) -> float:
+        """The averaged weights on the held-out studies, each counted once however they were split
+        among processes."""
+        self.average.eval()
+        terms = []
+        for batch in self.held_out:
+            with self.accelerator.autocast():
+                found = self.task.terms(self.average.module, batch)
+            terms.append(self.accelerator.gather_for_metrics(found))
+        return float(mean_of(torch.cat(terms)))
+
+    # -- saving
+
+    @property
+    def parts(self) -> dict:
+        """Everything with a state, by name."""
+        parts = {
+            "model": self.net,
+            "average": self.average,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+        }
+        scaler = self.accelerator.scaler
+        return parts | ({"scaler": scaler} if scaler else {})
+
+    def _save(self, epoch: int, writer: SummaryWriter) -> None:
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"history": self.history, "preset": self.preset.as_dict()}
+        self.checkpoints.save(state, epoch + 1)
+        with contextlib.suppress(OSError):  # a full disk has been reported with the checkpoint
+            self._write_history()
+            for name in ("loss", "held_out", "learning_rate", "seconds"):
+                writer.add_scalar(name, self.history[-1][name], epoch + 1)
+            writer.flush()
+
+    def _write_history(self) -> None:
+        self.task.folder.write("history.csv", pd.DataFrame(self.history).to_csv(index=False))
+
+    def _resume(self) -> list[dict]:
+        """The newest checkpoint's state into all parts; its history."""
+        state = self.checkpoints.newest()
+        if state is None:
+            return []
+        for name, part in self.parts.items():
+            if name in state:  # a run started in 32 bits has no scaler
+                part.load_state_dict(state[name])
+        return state["history"]
+
+    def finish(self) -> None:
+        """The averaged weights into their file; then no checkpoint is needed any more."""
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            state = self.average.module.state_dict()
+            weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+            self._write_history()
+            self.task.folder.write(WEIGHTS, lambda path: save_file(weights, path))
+            self.checkpoints.clear()
+        # In inference it runs in 32 bits, trained now or before.
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.free_memory()
+
+
+def warm_up_and_cosine(step: int, steps: int) -> float:
+    """Learning-rate factor: linearly up in the first tenth, then half a cosine down to 2 %."""
+    warm = max(1, steps // 10)
+    if step < warm:
+        return (step + 1) / warm
+    progress = min(1, (step - warm) / max(1, steps - warm))
+    return LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * progress)) / 2

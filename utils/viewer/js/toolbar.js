@@ -1,0 +1,87 @@
+// The buttons above the panes, and the list of what mouse and keys do.
+
+const HELP = {
+  "Wheel, arrows, Home/End, bar": "scroll through the slices",
+  "Click or drag, Shift-arrows": "set the crosshair; the other panes follow",
+  "Right-drag, 1–5, i":
+    "window and level, presets (in a quiz 1–3 grade), invert; also , . < >",
+  "Ctrl-wheel, pinch, + −": "zoom",
+  "Shift-drag, middle-drag": "move the image",
+  "Double click, 0": "reset the pane",
+  "Page Up/Down": "another series in this pane",
+  "c, [ ]": "cine, slower, faster",
+  "m, then drag": "measure; by keys: Enter, Shift-arrows, Enter; Escape clears",
+  "l, p, b": "labels, planes, all slices of the other series",
+  "n, Shift-n": "next and previous of the cells chosen above the grid",
+};
+
+// What is drawn over the images or how a drag acts; `on` is how a viewer starts.
+const TOGGLES = {
+  labels: { text: "Labels", about: "Show or hide labels", key: "l", on: true },
+  planes: { text: "Planes", about: "Show or hide planes and crosshair", key: "p", on: true },
+  blocks: {
+    text: "Blocks",
+    about: "Draw all slices of the other panes' series, not only those on show",
+    key: "b",
+    on: false,
+  },
+  measure: { text: "Measure", about: "Drag measures a distance in mm", key: "m", on: false },
+};
+
+class Toolbar {
+  constructor(viewer) {
+    this.viewer = viewer;
+    const names = Object.keys(TOGGLES);
+    this.toggles = Object.fromEntries(names.map((name) => [name, this.toggleButton(name)]));
+    this.quiz = this.quizButton();
+    this.element = this.build();
+  }
+
+  build() {
+    const { study, panes } = this.viewer;
+    const about = "Window, zoom, position and measures of all panes";
+    const reset = button("Reset", about, () => panes.forEach((pane) => pane.reset()));
+    const attributes = { role: "toolbar", "aria-label": "View" };
+    const groups = [this.windowButtons(), Object.values(this.toggles), [this.quiz], [reset]];
+    const spans = groups.map((buttons) => make("span.group", ...buttons));
+    return make("div.toolbar", attributes, make("strong", `Study ${study.id}`), ...spans);
+  }
+
+  // The active pane's; "marked" is what users see of it.
+  windowButtons() {
+    const { viewer } = this;
+    const preset = ([name, window], i) =>
+      button(name, `Window of the marked pane (${i + 1})`, () => viewer.active.setWindow(window));
+    const invert = () => viewer.active.setWindow(viewer.active.window, !viewer.active.inverted);
+    const presets = Object.entries(WINDOWS).map(preset);
+    return [...presets, button("Invert", "Invert the marked pane (i)", invert)];
+  }
+
+  toggleButton(name) {
+    const { text, about, key } = TOGGLES[name];
+    const toggle = button(text, `${about} (${key})`, () => this.viewer.toggle(name));
+    toggle.setAttribute("aria-pressed", this.viewer.show[name]);
+    return toggle;
+  }
+
+  quizButton() {
+    const { quiz } = this.viewer;
+    const about = quiz.possible
+      ? "Hides labels and predictions and asks you for the grades"
+      : "This study has no labels to be quizzed on";
+    return Object.assign(button("Quiz", about, () => quiz.toggle()), { disabled: !quiz.possible });
+  }
+
+  // After the quiz or a toggle has changed.
+  update() {
+    const { show, quiz } = this.viewer;
+    for (const [name, toggle] of Object.entries(this.toggles))
+      toggle.setAttribute("aria-pressed", show[name]);
+    this.quiz.setAttribute("aria-pressed", quiz.on);
+  }
+}
+
+function helpList() {
+  const rows = Object.entries(HELP).map(([keys, what]) => [make("dt", keys), make("dd", what)]);
+  return make("details", make("summary", "Mouse and keys"), make("dl", ...rows.flat()));
+}
