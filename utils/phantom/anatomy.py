@@ -23,17 +23,14 @@ from utils.phantom.curvature import sample_axis
 from utils.phantom.grades import OPENING, SAC_DEPTH
 from utils.phantom.narrowing import Degeneration, Foramina, Narrowing, Sac
 from utils.phantom.spine import Body, Spine
-from utils.phantom.truth import anatomy_row, truth_rows
 from utils.rsna import LEVELS, TARGETS
 
 __all__ = [
     "SACRALISED",
     "SIXTH_LUMBAR",
     "Spine",
-    "anatomy_row",
     "make_neck",
     "make_spine",
-    "truth_rows",
 ]
 
 AGES = (25, 85)  # years

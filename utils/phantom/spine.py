@@ -60,7 +60,7 @@ class Spine:
         """Everything that depends on s alone, as float32 columns (k,): axis, column and canal."""
         return self.axis.tables | self.column.tables | self.canal.tables
 
-    # What images and tables are made from, by its short name.
+    # Short names for what images and tables are made from.
 
     @property
     def tilt(self) -> np.ndarray:
