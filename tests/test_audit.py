@@ -182,6 +182,7 @@ def test_no_patients_name_reaches_what_is_written(phantom_root, tmp_path):
         assert not any(secret.encode() in content for secret in SECRETS), path.name
 
 
+@pytest.mark.slow
 def test_the_real_tables_show_the_published_errors(real_root):
     table = audit.audit(real_root)
     counts = table.kind.value_counts()

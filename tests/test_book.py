@@ -153,7 +153,6 @@ def dead_links(folder: Path) -> list[str]:
 # --- opened from disk ---------------------------------------------------------------------------
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("page", book.PAGES, ids=lambda page: page.file)
 def test_a_page_requests_nothing_but_itself_and_logs_no_error(visit, page):
     screen = visit(page.file)
@@ -162,7 +161,6 @@ def test_a_page_requests_nothing_but_itself_and_logs_no_error(visit, page):
     assert screen.page.get_by_role("heading", level=1).count() == 1
 
 
-@pytest.mark.browser
 def test_so_does_the_page_that_make_run_writes_beside_a_notebook(visit, executed, tmp_path):
     shutil.copy(executed / "01_eda.ipynb", tmp_path)
     screen = visit(pages.write_page(tmp_path / "01_eda.ipynb").name, tmp_path)
@@ -170,7 +168,6 @@ def test_so_does_the_page_that_make_run_writes_beside_a_notebook(visit, executed
     assert screen.noise == [screen.page.url]
 
 
-@pytest.mark.browser
 def test_the_viewer_in_a_page_scrolls_with_the_wheel(visit):
     screen = visit("01_eda.html")
     screen.view(SAGITTAL_T1).hover()
@@ -179,7 +176,6 @@ def test_the_viewer_in_a_page_scrolls_with_the_wheel(visit):
     assert screen.slice(SAGITTAL_T1) == before - 1
 
 
-@pytest.mark.browser
 def test_no_text_of_the_data_becomes_markup(visit):
     page = visit("01_eda.html").page
     page.wait_for_selector(".spine-viewer canvas")
@@ -189,7 +185,6 @@ def test_no_text_of_the_data_becomes_markup(visit):
     assert page.locator("[data-mime-type='text/plain']", has_text=MARKUP).count() == 2
 
 
-@pytest.mark.browser
 def test_a_folded_solution_stays_folded_until_it_is_opened(visit):
     page = visit("01_eda.html").page
     solution = page.get_by_text("the answer")
@@ -199,7 +194,6 @@ def test_a_folded_solution_stays_folded_until_it_is_opened(visit):
     assert solution.is_visible()
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_enough_contrast_in_light_and_dark(visit, scheme):
     page = visit("01_eda.html", color_scheme=scheme).page
@@ -222,7 +216,6 @@ def luminance(page, selector: str, what: str) -> float:
     return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-@pytest.mark.browser
 def test_on_a_phone_nothing_is_wider_than_the_page(visit):
     page = visit("01_eda.html").page
     page.set_viewport_size({"width": 360, "height": 740})
@@ -236,6 +229,7 @@ def test_every_link_inside_the_book_leads_somewhere(built):
     assert dead_links(built) == []
 
 
+@pytest.mark.slow
 def test_so_does_every_link_in_the_projects_own_texts_and_each_notebook_makes_a_promise(tmp_path):
     for page in book.NOTEBOOKS:
         shutil.copy(ROOT / page.source, tmp_path)
@@ -281,7 +275,6 @@ def test_the_bar_leads_everywhere_and_marks_the_page_that_is_open(built, page):
     assert [link["href"] for link in bar.select("[aria-current=page]")] == [page.file]
 
 
-@pytest.mark.browser
 def test_next_goes_through_all_pages_and_previous_back(visit):
     page = visit("index.html").page
     forth, back = [page.url], []
@@ -295,7 +288,6 @@ def test_next_goes_through_all_pages_and_previous_back(visit):
     assert [*back, page.url] == forth[::-1]
 
 
-@pytest.mark.browser
 def test_the_bar_works_from_the_keyboard(visit):
     page = visit("index.html").page
     for key in ("Tab", "Tab", "Tab", "Enter"):
@@ -303,7 +295,6 @@ def test_the_bar_works_from_the_keyboard(visit):
     page.wait_for_url("**/02_preprocess.html")
 
 
-@pytest.mark.browser
 def test_the_contents_of_a_page_unfold_and_lead_to_its_sections(visit):
     page = visit("01_eda.html").page
     section = page.get_by_role("link", name="2 · Second part", exact=True)
@@ -316,7 +307,6 @@ def test_the_contents_of_a_page_unfold_and_lead_to_its_sections(visit):
     assert heading["y"] > bar["height"], "the heading is hidden under the bar"
 
 
-@pytest.mark.browser
 def test_on_a_wide_screen_the_contents_are_open_beside_the_text(visit):
     page = visit("01_eda.html").page
     page.set_viewport_size({"width": 1440, "height": 900})
@@ -329,7 +319,6 @@ def test_on_a_wide_screen_the_contents_are_open_beside_the_text(visit):
 # --- the cover ----------------------------------------------------------------------------------
 
 
-@pytest.mark.browser
 def test_the_cover_lists_the_notebooks_in_order_with_their_own_promises(visit):
     page = visit("index.html").page
     lines = page.locator("main li").all_inner_texts()
@@ -342,7 +331,6 @@ def test_the_cover_lists_the_notebooks_in_order_with_their_own_promises(visit):
     assert "not for diagnosis" in page.inner_text("main")
 
 
-@pytest.mark.browser
 def test_its_image_is_there_and_has_an_alt_text(visit):
     (image,) = visit("index.html").page.locator("img").all()
     assert "viewer" in image.get_attribute("alt")

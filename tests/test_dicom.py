@@ -347,6 +347,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_worker_that_has_read_a_jpeg_is_replaced_when_it_has_grown(tmp_path):
     """joblib ends a worker that has grown by 300 MB (by importing torch, say) and waits for it.
 
@@ -482,6 +483,7 @@ def fuzz(tmp_path, sources, count):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_mutated_files_are_read_or_refused_never_worse(compressed, tmp_path):
     source, folder = compressed
     plain = saved(image(), tmp_path / "plain")

@@ -287,7 +287,7 @@ def _close_figures():
     plt.close("all")
 
 
-def test_confusion_figure_says_shares_of_the_true_grade_and_counts():
+def test_confusion_figure_says_fractions_of_the_true_grade_and_counts():
     rows = [
         (s, CANAL, "L1/L2", SEVERE, (0.0, 0.2, 0.8) if s < 3 else (0.0, 0.8, 0.2)) for s in range(4)
     ]

@@ -86,6 +86,7 @@ def link_project(folder: Path) -> None:
         (folder / name).symlink_to(ROOT / name)
 
 
+@pytest.mark.slow
 def test_on_colab_the_project_is_fetched_and_entered_once(tmp_path):
     content = tmp_path / "content"
     content.mkdir()
@@ -101,6 +102,7 @@ def test_on_colab_the_project_is_fetched_and_entered_once(tmp_path):
     assert "colab" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "folder",
     [
@@ -119,6 +121,7 @@ def test_on_kaggle_nothing_is_fetched(tmp_path, folder):
     assert f"in {project}" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [{}, *({name: "x"} for name in ENVIRONMENTS)])
 def test_in_the_projects_own_folder_nothing_happens(tmp_path, variables):
     link_project(tmp_path)

@@ -126,6 +126,7 @@ def test_slices_numbered_the_other_way_round_do_not_change_the_predictions(spoil
     )  # reported as they are numbered now
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [0.3, 0.5, 0.8])
 def test_another_split_of_the_axial_slices_into_series_does_not_change_the_predictions(
     spoiled, released, cut
@@ -210,7 +211,7 @@ def test_killed_between_two_studies_it_resumes_with_the_second(tables, run, tmp_
     assert not partial.exists()
 
 
-def test_what_another_temperature_or_a_question_before_has_left_is_not_taken_over(
+def test_what_another_temperature_or_an_earlier_call_has_left_is_not_taken_over(
     tables, run, tmp_path
 ):
     out, partial = tmp_path / "predictions.csv", tmp_path / "predictions.partial.csv"
@@ -256,7 +257,7 @@ def test_a_study_that_failed_is_tried_again_and_a_fault_of_all_is_raised(
         inference.predict_studies(tables, run)
 
 
-def test_what_another_run_has_answered_is_not_taken_over(tables, run, tmp_path):
+def test_what_another_run_has_predicted_is_not_taken_over(tables, run, tmp_path):
     out = tmp_path / "predictions.csv"
     inference.predict_studies(tables, run, out=out)
     out.rename(tmp_path / "predictions.partial.csv")
@@ -327,6 +328,7 @@ def test_a_damaged_run_says_which_part(run, tmp_path, harm, says):
         inference.load_run(folder)
 
 
+@pytest.mark.slow
 def test_the_shell_says_in_a_line_what_is_missing(phantom_root, tmp_path):
     command = [sys.executable, "-m", "utils.inference", str(phantom_root), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -338,6 +340,7 @@ def test_the_shell_says_in_a_line_what_is_missing(phantom_root, tmp_path):
     assert "choose another name for --out" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_folds_are_averaged_and_a_high_temperature_flattens(prepared, tables, tmp_path):
     preset = replace(TINY, train_folds=(0, 1))
     training.fit(prepared, tmp_path / "run", preset)
@@ -408,6 +411,7 @@ def test_missing_weights_are_named(run, tmp_path):
         inference.load_run(folder)
 
 
+@pytest.mark.slow
 def test_grading_in_the_shell(phantom_root, run, tmp_path):
     out = tmp_path / "submission.csv"
     command = [

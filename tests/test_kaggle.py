@@ -171,6 +171,7 @@ def studies(phantom_root):
 # --- the tables and a few studies -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sample_holds_the_tables_and_whole_studies(
     server, phantom_root, studies, tmp_path, shown
 ):
@@ -208,6 +209,7 @@ def test_on_the_real_tables_complete_studies_are_chosen(real_root):
         assert sorted(tables.series_of(study).series_description) == sorted(rsna.SERIES)
 
 
+@pytest.mark.slow
 def test_a_lost_connection_a_short_file_and_too_many_requests_are_tried_again(
     server, studies, tmp_path, phantom_root, shown
 ):
@@ -226,6 +228,7 @@ def test_a_lost_connection_a_short_file_and_too_many_requests_are_tried_again(
     assert "Kaggle answers 503; trying again in 0 s" in said
 
 
+@pytest.mark.slow
 def test_what_has_arrived_is_kept_and_fetched_once(server, studies, tmp_path, phantom_root):
     broken = of(studies[0], phantom_root)[5]
     server.faults[broken] = ["cut"] * 9

@@ -170,6 +170,7 @@ def files(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_score(files):
     done = command(files / "train.csv", files / "good.csv")
     # uniform on 5 severe canal rows of one study: three terms of ln 3, and any-severe -ln(1/3)
@@ -178,6 +179,7 @@ def test_the_command_prints_the_score(files):
     assert exp(-log(3)) == pytest.approx(1 / 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words"),
     [("short.csv", "is missing"), ("negative.csv", "negative"), ("none.csv", "No such file")],

@@ -53,6 +53,7 @@ def hashes(root):
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in zip(names, files)}
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_whatever_the_number_of_jobs(tmp_path):
     some = ("several axial series", "truncated file")
     one = phantom.make_dataset(tmp_path / "one", 2, seed=5, jobs=1, anomalies=some, **SMALL)
@@ -547,6 +548,7 @@ def test_the_measure_in_the_truth_follows_the_grade(phantom_root, family):
     assert severe["max"] < moderate["min"] < moderate["max"] < normal["min"]
 
 
+@pytest.mark.slow
 def test_the_contact_sheet_is_an_image(tmp_path):
     page = matplotlib.image.imread(contact_sheet(tmp_path / "sheet.png"))
     assert page.shape[0] > 800
@@ -556,6 +558,7 @@ def test_the_contact_sheet_is_an_image(tmp_path):
 # --- contrast jitter -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_contrast_jitter_changes_the_images_and_not_the_patient(tmp_path):
     clinical = phantom.make_dataset(tmp_path / "clinical", 2, 6, **SMALL, contrast="clinical")
     jittered = phantom.make_dataset(tmp_path / "random", 2, 6, **SMALL, contrast="random")

@@ -324,6 +324,7 @@ def was_killed(root, out, after) -> bool:
     return os.WIFSIGNALED(status)
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_random_moments_equals_never_killed(phantom_root, prepared, tmp_path):
     seconds = seconds_to_prepare(phantom_root, tmp_path / "whole")
     assert hashes(tmp_path / "whole") == hashes(prepared)
@@ -341,6 +342,7 @@ def test_killed_at_twenty_random_moments_equals_never_killed(phantom_root, prepa
     assert hashes(out) == hashes(prepared)
 
 
+@pytest.mark.slow
 def test_from_the_shell_with_workers_it_is_the_same(phantom_root, prepared, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "utils.prepare", str(phantom_root), str(out), "--jobs", "2"]
@@ -358,6 +360,7 @@ def test_from_the_shell_an_error_is_one_line(tmp_path):
     assert re.fullmatch(r"error: .+\n", done.stderr)
 
 
+@pytest.mark.slow
 def test_on_a_dask_cluster_it_is_the_same(phantom_root, prepared, tmp_path):
     two_workers = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
     with two_workers as cluster, Client(cluster), joblib.parallel_config("dask"):

@@ -72,6 +72,7 @@ def kill_after(name, epochs):
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "epochs"), [("locator", 1), ("grader", 1), ("grader", 2)])
 def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
     prepared, run, tmp_path, model, epochs
@@ -84,6 +85,7 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
     assert digest(folder) == digest(run)
 
 
+@pytest.mark.slow
 def test_the_real_kill_too(prepared, run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -106,6 +108,7 @@ training.fit(sys.argv[1], sys.argv[2], TINY, report=lambda *_: os.kill(os.getpid
     assert digest(folder) == digest(run)
 
 
+@pytest.mark.slow
 def test_a_new_machine_resumes_from_the_second_place(prepared, run, tmp_path):
     with pytest.raises(Killed):
         training.fit(
@@ -125,6 +128,7 @@ def test_a_new_machine_resumes_from_the_second_place(prepared, run, tmp_path):
     assert digest(tmp_path / "drive") == digest(run)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_one_epoch_and_nothing_else(prepared, run, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(Killed):
@@ -241,6 +245,7 @@ def in_processes(count, prepared, folder, script):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_the_same_global_batch(prepared, tmp_path):
     """Three studies are held out: an odd number, so that one process is given one twice, which must
     not count twice."""
@@ -328,6 +333,7 @@ def test_a_point_that_is_not_found_is_an_error_and_not_left_out(prepared, run, m
     assert training.measured_jitter(points).std_mm == (2.0, 2.0, 2.0)
 
 
+@pytest.mark.slow
 def test_folds_trained_apart_make_one_run(prepared, tmp_path):
     both = replace(TINY, train_folds=(0, 1), locator_epochs=1, grader_epochs=1)
     assert (
@@ -404,6 +410,7 @@ def test_an_odd_batch_for_mixup_is_reported(caplog):
     assert "mixup needs pairs: of a batch of 3 a process has 3" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_may_start_with_anothers_weights_and_shape(prepared, run, tmp_path):
     """Nothing is trained at a rate of 0, so what comes out is what went in."""
     still = replace(
@@ -434,6 +441,7 @@ def test_beginning_with_another_run_has_a_folder_of_its_own(run, tmp_path, monke
     assert work.preset.crop_px == TINY.crop_px
 
 
+@pytest.mark.slow
 def test_predictions_for_patients_expect_grades_as_frequent_as_patients_have(prepared, tmp_path):
     """The prior of the published shares, and each logit shifted by a fraction of how much more
     frequent its grade is there."""

@@ -27,8 +27,6 @@ from test_viewer import (
 
 from utils import dicom, rsna, viewer
 
-pytestmark = pytest.mark.browser
-
 CANAL = rsna.CANAL
 AXIAL_AXES = [[1, 0, 0], [0, 1, 0]]
 MODERATE = (0xE6, 0x9F, 0x00)

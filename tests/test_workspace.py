@@ -82,6 +82,7 @@ def test_a_workspace_says_where_everything_is_and_what_exists(monkeypatch, tmp_p
     ]
 
 
+@pytest.mark.slow
 def test_for_grading_alone_only_the_test_studies_are_simulated(tmp_path, monkeypatch):
     monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
     tiny = replace(get_preset("smoke"), phantom=PhantomSpec(studies=2, test_studies=1))
@@ -186,6 +187,7 @@ def test_after_the_report_a_notebook_shows_the_log_as_plain_text_once(capsys):
     assert capsys.readouterr().out == "Signed in with a file.\n"
 
 
+@pytest.mark.slow
 def test_the_course_needs_no_torch():
     modules = "workspace, plots, quiz, checks, kaggle"
     program = f"from utils.course import {modules}; import sys; print('torch' in sys.modules)"
