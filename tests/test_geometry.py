@@ -147,7 +147,7 @@ def test_order_is_anatomy_under_any_file_names(study, tmp_path):
         folder = tmp_path / one.path.name
         folder.mkdir()
         for k, path in enumerate(sorted(one.path.iterdir())):
-            shutil.copy(path, folder / f"{(k * 37) % 101:03d}.dcm")
+            shutil.copy(path, folder / f"{(k * 37) % 101:03d}-x.dcm")
         assert read_series(folder).instances == one.instances == sorted(one.instances)
 
 

@@ -16,7 +16,15 @@ import numpy as np
 import pydicom
 
 from utils.audit.findings import Finding
-from utils.dicom import DicomError, Series, read_series
+from utils.dicom import (
+    BY_ORDER,
+    OTHER_PLANE,
+    SAME_IMAGE,
+    SAME_PLANE,
+    DicomError,
+    Series,
+    read_series,
+)
 from utils.prepare import contradictory_points, points_in_mm
 from utils.rsna import AXIAL_T2, Tables
 
@@ -29,6 +37,11 @@ _AGAINST_ORDER = {  # what the first and the last instance are nearest to, numbe
     "axial": ("feet", "head"),
     "sagittal": ("left", "right"),
     "coronal": ("back", "front"),
+}
+_LEFT_OUT = {  # kind of finding, by how the reason starts; the longer one first
+    SAME_PLANE: "several images of one plane",
+    SAME_IMAGE: "duplicate instances",
+    OTHER_PLANE: "other planes in one series",
 }
 _IN_TABLES = ("placeholder point", "known fault")  # points of these kinds are found in the tables
 
@@ -74,9 +87,8 @@ def in_series(one: ReadSeries) -> Iterator[Finding]:
 def _files(one: ReadSeries) -> Iterator[Finding]:
     """Files that are not used, because they cannot be read or show the same as another."""
     for name, reason in one.series.left_out:
-        is_duplicate = reason.startswith("shows the same")
-        kind = "duplicate instances" if is_duplicate else "unreadable file"
-        yield one.finding(kind, f"{name} {reason}")
+        kinds = (kind for start, kind in _LEFT_OUT.items() if reason.startswith(start))
+        yield one.finding(next(kinds, "unreadable file"), f"{name} {reason}")
 
 
 def _tags(one: ReadSeries) -> Iterator[Finding]:
@@ -98,6 +110,13 @@ def _first_header(one: ReadSeries) -> pydicom.Dataset:
 
 def _numbering(one: ReadSeries) -> Iterator[Finding]:
     """Instance numbers that start late, or run against anatomical order."""
+    numbering = one.series.numbering
+    if numbering.source == BY_ORDER:
+        seen = "InstanceNumber is missing or not unique, and the files' names are no numbers"
+        yield one.finding("unclear instance numbers", seen)
+    if numbering.differing:
+        seen = f"in {numbering.differing} files InstanceNumber is not the file's name"
+        yield one.finding("instance numbers unlike file names", seen)
     numbers = np.array(one.series.instances)
     if numbers.min() > len(numbers):
         seen = f"they run from {numbers.min()} to {numbers.max()}"

@@ -3,13 +3,30 @@
 In: a series folder, or one file. Out: a `Series` of `Slice`s in anatomical order, with pixel-to-mm
 transforms; or a `DicomError` that names the file and the reason. Read `geometry` first (where a
 pixel is in the patient; the only module that users of a `Series` need), then `reader` (folder to
-series), `attributes` (which tags are read and how they are checked) and `pixels` (decoding and
-rescale). `header` (the fast path for the competition's files), `jpeg` (decoding in a separate
-process) and `errors` can wait.
+series), `stack` (which images of a folder make one stack), `attributes` (which tags are read and
+how they are checked) and `pixels` (decoding, bits, rescale). What can wait: `intensity` (the
+range of a series), `header` (the fast path for the competition's files), `content` (limits on
+size), `jpeg` (decoding in a separate process), `errors`.
 """
 
 from utils.dicom.errors import DicomError
-from utils.dicom.geometry import Series, Slice, in_order
+from utils.dicom.geometry import BY_NAME, BY_ORDER, BY_TAG, Series, Slice, in_order
+from utils.dicom.intensity import sampled_intensities
 from utils.dicom.reader import read_file, read_series
+from utils.dicom.stack import OTHER_PLANE, SAME_IMAGE, SAME_PLANE
 
-__all__ = ["DicomError", "Series", "Slice", "in_order", "read_file", "read_series"]
+__all__ = [
+    "BY_NAME",
+    "BY_ORDER",
+    "BY_TAG",
+    "OTHER_PLANE",
+    "SAME_IMAGE",
+    "SAME_PLANE",
+    "DicomError",
+    "Series",
+    "Slice",
+    "in_order",
+    "read_file",
+    "read_series",
+    "sampled_intensities",
+]

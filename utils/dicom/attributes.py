@@ -6,7 +6,10 @@ Attributes are looked up by keyword (DICOM PS3.6). `parse` reads them with pydic
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -18,23 +21,32 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    ParametricMapStorage,
+    RTDoseStorage,
+    SegmentationStorage,
 )
 
-from utils.dicom.errors import Unusable, first_line
+from utils.dicom.content import check_claim, claimed_bytes, claimed_frames
+from utils.dicom.errors import Unusable, one_line
 from utils.dicom.header import Header
 
 # The functional group of each value in a multi-frame file, which has one group per frame or one
-# shared by all frames (DICOM PS3.3, C.7.6.16).
+# shared by all frames, and the value's name there (DICOM PS3.3, C.7.6.16 and C.8.13).
 GROUPS = {
-    "ImagePositionPatient": "PlanePositionSequence",
-    "ImageOrientationPatient": "PlaneOrientationSequence",
-    "PixelSpacing": "PixelMeasuresSequence",
-    "RescaleSlope": "PixelValueTransformationSequence",
-    "RescaleIntercept": "PixelValueTransformationSequence",
+    "ImagePositionPatient": ("PlanePositionSequence", "ImagePositionPatient"),
+    "ImageOrientationPatient": ("PlaneOrientationSequence", "ImageOrientationPatient"),
+    "PixelSpacing": ("PixelMeasuresSequence", "PixelSpacing"),
+    "RescaleSlope": ("PixelValueTransformationSequence", "RescaleSlope"),
+    "RescaleIntercept": ("PixelValueTransformationSequence", "RescaleIntercept"),
+    "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
+    "ImageType": ("MRImageFrameTypeSequence", "FrameType"),
 }
 # All that is ever read. The patient's name, number and birthday are not among it.
 TAGS = [
     *GROUPS,
+    "SOPClassUID",
+    "Modality",
+    "LossyImageCompression",
     "InstanceNumber",
     "NumberOfFrames",
     "PerFrameFunctionalGroupsSequence",
@@ -48,6 +60,9 @@ TAGS = [
     "BitsStored",
     "HighBit",
     "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "ModalityLUTSequence",
     "PixelData",
     "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths",
@@ -58,12 +73,30 @@ UNCOMPRESSED = {
     (False, True): ExplicitVRLittleEndian,
     (False, False): ExplicitVRBigEndian,
 }
-# A file may claim 64 MB of pixels, or more if that is at most 1000 times its own size. A greater
-# claim is taken for damage: it would fill the memory. Both chosen generously, not measured.
-ALWAYS_ALLOWED = 2**26  # bytes
-HIGHEST_COMPRESSION = 1000
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # newer than pydicom 3.0
+# Objects whose pixels are no image of the patient's tissue: drawn structures, doses, measurements.
+NO_IMAGES: dict[str, str] = {
+    SegmentationStorage: "a segmentation",
+    LABEL_MAP: "a segmentation",
+    RTDoseStorage: "a radiation dose",
+    ParametricMapStorage: "a parametric map",
+}
+NO_IMAGE_MODALITIES = {"SEG": "a segmentation", "RTDOSE": "a radiation dose", "RWV": "a value map"}
 UNIT_TOLERANCE = 0.05  # of axes: by how much lengths and right angles may be off
 SPACING_MM = (1e-3, 100.0)  # least and greatest possible distance between pixels
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """What pydicom would warn of is read all the same, or becomes a DicomError."""
+    level = config.logger.level
+    with config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config.logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            config.logger.setLevel(level)
 
 
 def parse(content: bytes) -> Header:
@@ -71,12 +104,10 @@ def parse(content: bytes) -> Header:
 
     Raises Unusable, or whatever pydicom raises.
     """
-    with config.disable_value_validation(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what matters becomes a DicomError with the file's name
-        data = _dataset(content)
-        if "PixelData" not in data:
-            raise Unusable("holds no image, or ends before it")
-        attributes = {name: data[name].value for name in TAGS if name in data}
+    data = _dataset(content)
+    if "PixelData" not in data:
+        raise Unusable("holds no image, or ends before it")
+    attributes = {name: data[name].value for name in TAGS if name in data}
     if "TransferSyntaxUID" not in data.file_meta:  # then only an uncompressed file can be read
         implicit, little_endian = data.original_encoding
         data.file_meta.TransferSyntaxUID = UNCOMPRESSED[bool(implicit), bool(little_endian)]
@@ -95,38 +126,51 @@ def _dataset(content: bytes) -> pydicom.FileDataset:
         return data
 
 
-def claimed_frames(attributes: dict[str, Any]) -> int:
-    """The number of frames that a file claims, at least 1."""
-    return max(1, int(attributes.get("NumberOfFrames") or 1))
-
-
 def frame_count(attributes: dict[str, Any], file_size: int) -> int:
     """How many greyscale frames a file of so many bytes holds. Raises Unusable if it cannot."""
+    _check_object(attributes)
     colours = str(attributes.get("PhotometricInterpretation"))
     if attributes.get("SamplesPerPixel", 1) != 1 or not colours.startswith("MONOCHROME"):
         raise Unusable("holds a colour image, not a grey one")
+    check_claim(claimed_bytes(attributes), file_size)
     count = claimed_frames(attributes)
-    bytes_per_pixel = -(-attributes["BitsAllocated"] // 8)  # rounded up
-    claimed = count * attributes["Rows"] * attributes["Columns"] * bytes_per_pixel
-    if claimed > max(ALWAYS_ALLOWED, HIGHEST_COMPRESSION * file_size):
-        claim = f"claims {claimed / 1e6:,.0f} MB of pixels in {file_size / 1e6:.1f} MB"
-        raise Unusable(claim)
+    groups = attributes.get("PerFrameFunctionalGroupsSequence")
+    if groups and len(groups) != count:
+        raise Unusable(f"describes {len(groups)} frames and claims {count}")
     return count
+
+
+def _check_object(attributes: dict[str, Any]) -> None:
+    """Raise Unusable if the file is of a kind that holds no image of tissue."""
+    of_class = NO_IMAGES.get(str(attributes.get("SOPClassUID")))
+    what = of_class or NO_IMAGE_MODALITIES.get(str(attributes.get("Modality")).upper())
+    if what:
+        raise Unusable(f"holds {what}, not an image")
 
 
 def value(attributes: dict[str, Any], tag: str, frame: int) -> Any:
     """The value of a tag of GROUPS for one frame; None where there is none.
 
-    It may be at the top of the file, in the frame's own group, or in the one that all frames share.
+    A frame's own group comes first, then the one that all frames share, then the top of the file:
+    what a group says holds for its frame, whatever the top repeats.
     """
-    if attributes.get(tag) is not None:
-        return attributes[tag]
+    group, name = GROUPS[tag]
     per_frame = attributes.get("PerFrameFunctionalGroupsSequence")
     shared = attributes.get("SharedFunctionalGroupsSequence")
     for groups in (per_frame[frame] if per_frame else None, shared[0] if shared else None):
-        if groups is not None and groups.get(GROUPS[tag]):
-            return groups[GROUPS[tag]][0].get(tag)
-    return None
+        if groups is not None and groups.get(group):
+            found = groups[group][0].get(name)
+            if found is not None:
+                return found
+    return attributes.get(tag)
+
+
+def contrast(attributes: dict[str, Any], frame: int) -> tuple[str, str, str]:
+    """What distinguishes two images of one plane: echo time, kind of image, lossy compression."""
+    echo, kind = (value(attributes, tag, frame) for tag in ("EchoTime", "ImageType"))
+    kind = kind if isinstance(kind, str) else "\\".join(map(str, kind or ()))
+    echo_ms = "" if echo is None else f"{float(np.squeeze(echo)):g}"
+    return echo_ms, kind, str(attributes.get("LossyImageCompression") or "")
 
 
 def plane(attributes: dict[str, Any], frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -153,5 +197,5 @@ def _numbers(attributes: dict[str, Any], tag: str, frame: int, size: int) -> np.
         raise Unusable(f"has no {tag}, so its place in the patient is unknown")
     numbers = np.array(found, float)
     if numbers.shape != (size,) or not np.isfinite(numbers).all():
-        raise Unusable(f"has no usable {tag}: {first_line(found)}")
+        raise Unusable(f"has no usable {tag}: {one_line(found)}")
     return numbers

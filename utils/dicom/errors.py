@@ -8,7 +8,7 @@ from pathlib import Path
 
 from utils.errors import LumbarError
 
-_LONGEST_REASON = 200  # characters; some decoders put a whole header into their message
+LONGEST_REASON = 300  # characters; some decoders put a whole header into their message
 
 
 class DicomError(LumbarError):
@@ -42,11 +42,14 @@ def naming(path: Path) -> Iterator[None]:
     except (DicomError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
-        reason = f"cannot be read ({type(error).__name__}: {first_line(error)})"
+        reason = f"cannot be read ({type(error).__name__}: {one_line(error)})"
         raise DicomError(path, reason) from error
 
 
-def first_line(message: object) -> str:
-    """The first line of an error or value as text, shortened to 200 characters."""
-    lines = str(message).strip().splitlines()
-    return lines[0][:_LONGEST_REASON] if lines else "no reason given"
+def one_line(message: object) -> str:
+    """An error or value as text on one line, shortened to 300 characters.
+
+    All its lines, because libraries put the cause into the last ones.
+    """
+    text = " ".join(str(message).split())
+    return (text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "…") or "no reason"

@@ -9,15 +9,17 @@ Pixel to mm: DICOM PS3.3, C.7.6.2.1.1 (image position, orientation and pixel spa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+BY_NAME, BY_TAG, BY_ORDER = "file names", "InstanceNumber", "order of the files"
 _SAME_ORIENTATION = np.cos(np.radians(1.0))  # slices tilted by less belong to one stack
 
 
@@ -84,18 +86,29 @@ class Slice:
         return letter(-right), letter(right), letter(-down), letter(down)
 
 
+class Numbering(NamedTuple):
+    """Where instance numbers come from, and how many files say otherwise; see `stack.numbered`."""
+
+    source: str = BY_TAG
+    differing: int = 0
+
+
 @dataclass(frozen=True)
 class Series:
     """Slices in anatomical order (see `in_order`), by position along the normal.
 
-    slices    right to left, front to back, or head to foot
-    path      the folder they were read from
-    left_out  (file name, reason) of each file that could not be used
+    slices     right to left, front to back, or head to foot
+    path       the folder they were read from
+    left_out   (file name, reason) of each file that could not be used
+    numbering  where the instance numbers come from
+    aliases    the number of an image that was left out, and of the slice that shows the same plane
     """
 
     slices: tuple[Slice, ...]
     path: Path | None = None
     left_out: tuple[tuple[str, str], ...] = ()
+    numbering: Numbering = field(default_factory=Numbering)
+    aliases: Mapping[int, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.slices)
@@ -110,10 +123,15 @@ class Series:
         """The instance number of each slice."""
         return [s.instance for s in self.slices]
 
+    def shows(self, instance: int) -> bool:
+        """Whether there is a slice of this instance number, or one that shows the same plane."""
+        return self.aliases.get(int(instance), int(instance)) in self.instances
+
     def index(self, instance: int) -> int:
-        """Position of an instance number in anatomical order. Raises KeyError if there is none."""
+        """Position of an instance number, or of the slice that shows the same plane, in anatomical
+        order. Raises KeyError if there is none."""
         try:
-            return self.instances.index(int(instance))
+            return self.instances.index(self.aliases.get(int(instance), int(instance)))
         except ValueError:
             known = f"{min(self.instances)}..{max(self.instances)}"
             raise KeyError(f"{self.path}: no instance {instance} among {known}") from None

@@ -26,7 +26,11 @@ _NUMBERS = "decimal numbers, separated by backslashes"
 _INTEGER = "an integer as text"
 _WORD = "a 16-bit unsigned integer"
 WANTED = {
+    0x00080008: ("ImageType", _TEXT),
+    0x00080016: ("SOPClassUID", _TEXT),
+    0x00080060: ("Modality", _TEXT),
     0x00020010: ("TransferSyntaxUID", _TEXT),
+    0x00180081: ("EchoTime", _NUMBERS),
     0x00200013: ("InstanceNumber", _INTEGER),
     0x00200032: ("ImagePositionPatient", _NUMBERS),
     0x00200037: ("ImageOrientationPatient", _NUMBERS),
@@ -38,17 +42,34 @@ WANTED = {
     0x00280030: ("PixelSpacing", _NUMBERS),
     0x00280100: ("BitsAllocated", _WORD),
     0x00280101: ("BitsStored", _WORD),
+    0x00280102: ("HighBit", _WORD),
     0x00280103: ("PixelRepresentation", _WORD),
+    0x00280120: ("PixelPaddingValue", _WORD),
+    0x00280121: ("PixelPaddingRangeLimit", _WORD),
     0x00281052: ("RescaleIntercept", _NUMBERS),
     0x00281053: ("RescaleSlope", _NUMBERS),
+    0x00282110: ("LossyImageCompression", _TEXT),
 }
-_OPTIONAL = {"InstanceNumber", "NumberOfFrames", "RescaleIntercept", "RescaleSlope"}
-NEEDED = {name for name, _ in WANTED.values()} - _OPTIONAL
+NEEDED = {
+    "TransferSyntaxUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+}
 
-_PREAMBLE = 128  # bytes, followed by "DICM"
+PREAMBLE = 128  # bytes, followed by "DICM"
 _PIXEL_DATA = 0x7FE00010
 _ITEM = 0xFFFEE000
 _SEQUENCE_END = 0xFFFEE0DD
+_MODALITY_LUT = 0x00283000  # a sequence, for pydicom
 _UNDEFINED = 0xFFFFFFFF  # a length: the value ends at a delimiter
 
 _TAG = Struct("<HH2sH")  # group, element, value representation (VR), short length
@@ -76,7 +97,7 @@ class Header:
 
 def quick_header(content: bytes) -> Header | None:
     """The header of a file given as bytes, with its one compressed frame; None: use pydicom."""
-    if content[_PREAMBLE : _PREAMBLE + 4] != b"DICM":
+    if content[PREAMBLE : PREAMBLE + 4] != b"DICM":
         return None
     try:
         found, position = _attributes(content)
@@ -89,22 +110,30 @@ def quick_header(content: bytes) -> Header | None:
         return None
 
 
+def read_tag(content: bytes, position: int) -> tuple[int, bytes, int, int]:
+    """The tag at a position in explicit little-endian encoding: number, VR, where its value starts,
+    and the value's length in bytes. Raises struct.error at the end of the content."""
+    group, element, vr, length = _TAG.unpack_from(content, position)
+    start = position + _TAG.size
+    if vr in _LONG_VRS:
+        (length,) = _LONG_LENGTH.unpack_from(content, start)
+        start += _LONG_LENGTH.size
+    return group << 16 | element, vr, start, length
+
+
 def _attributes(content: bytes) -> tuple[dict[str, Any], int]:
     """The wanted values, and the byte at which the first item of the pixel data starts."""
     found: dict[str, Any] = {}
-    position = _PREAMBLE + 4
+    position = PREAMBLE + 4
     last = 0
     while True:
-        group, element, vr, length = _TAG.unpack_from(content, position)
-        position += _TAG.size
-        if vr in _LONG_VRS:
-            (length,) = _LONG_LENGTH.unpack_from(content, position)
-            position += _LONG_LENGTH.size
-        tag = group << 16 | element
+        tag, vr, position, length = read_tag(content, position)
         if tag == _PIXEL_DATA and length == _UNDEFINED:
             return found, position
         if not last < tag < _PIXEL_DATA or length == _UNDEFINED or not vr.isalpha():
             raise ValueError("tags out of order, or of undefined length")
+        if tag == _MODALITY_LUT:
+            raise ValueError("a table of values, which pydicom can apply")
         if tag in WANTED and length:
             name, encoding = WANTED[tag]
             found[name] = _value(content[position : position + length], encoding)

@@ -1,4 +1,4 @@
-"""From compressed bytes to pixel values: which decoder, greyscale direction, rescale.
+"""From compressed bytes to pixel values: which decoder, which bits, greyscale direction, rescale.
 
 RLE, which the competition's files use, goes straight to pylibjpeg-rle; JPEG of all kinds goes to
 GDCM in a separate process (`jpeg`); uncompressed pixels are pydicom's.
@@ -11,48 +11,122 @@ from struct import unpack_from
 from typing import Any
 
 import numpy as np
-import rle
+from pydicom import Dataset
 from pydicom.encaps import generate_frames
+from pydicom.pixels import apply_modality_lut
 from pydicom.uid import RLELossless
+from rle.rle import decode_segment
 
 from utils.dicom import jpeg
-from utils.dicom.attributes import claimed_frames, value
+from utils.dicom.attributes import value
+from utils.dicom.content import claimed_bytes, claimed_frames
+from utils.dicom.errors import Unusable
 from utils.dicom.header import Header
 
 _RLE_HEADER = "<16I"  # the number of segments, then where each starts (DICOM PS3.5, annex G)
 _RLE_HEADER_BYTES = 64
-_MOST_SEGMENTS = 15
 
 
 def pixel_values(header: Header, content: bytes, count: int) -> np.ndarray:
-    """(count, H, W) pixel values of a file given as bytes, MONOCHROME1 inverted, rescale applied.
+    """(count, H, W) pixel values of a file given as bytes, MONOCHROME1 inverted, rescale or the
+    Modality LUT applied, padding as dark as the darkest pixel that is none.
 
-    Without rescale these are the stored integers, with it floats. Raises whatever a decoder raises.
+    Without rescale these are the stored integers, with it finite floats. Raises Unusable, or
+    whatever a decoder raises.
     """
     attributes = header.attributes
-    stored = _stored_values(header, content)
-    pixels = stored.reshape(count, attributes["Rows"], attributes["Columns"])
-    if attributes["PhotometricInterpretation"] == "MONOCHROME1":
-        signed = attributes["PixelRepresentation"]
-        greatest = -1 if signed else 2 ** attributes["BitsStored"] - 1
-        pixels = greatest - pixels
-    return _rescaled(pixels, attributes)
+    _check_bits(attributes)
+    cells = _stored_cells(header, content)
+    cells = cells.reshape(count, attributes["Rows"], attributes["Columns"])
+    stored = _stored_bits(cells, attributes)
+    padding = _is_padding(cells, stored, attributes)
+    pixels = _inverted(stored, attributes) if _is_inverted(attributes) else stored
+    table = attributes.get("ModalityLUTSequence")
+    pixels = _looked_up(pixels, table) if table else _rescaled(pixels, attributes)
+    if padding is not None and not padding.all():
+        pixels = np.where(padding, pixels[~padding].min(), pixels)
+    return pixels
 
 
-def _stored_values(header: Header, content: bytes) -> np.ndarray:
-    """The pixels as they are stored, by the decoder for their transfer syntax."""
+def _stored_cells(header: Header, content: bytes) -> np.ndarray:
+    """The pixels with all their allocated bits, by the decoder for their transfer syntax."""
     if header.frames is not None:
         return _decode_rle(header.frames, header.attributes)
     data = header.dataset
     assert data is not None  # a Header has either frames or a dataset
     syntax = data.file_meta.TransferSyntaxUID
+    count = claimed_frames(header.attributes)
     if syntax == RLELossless:
         if data.BitsAllocated in (8, 16):
-            count = claimed_frames(header.attributes)
             frames = generate_frames(data.PixelData, number_of_frames=count)
             return _decode_rle(frames, header.attributes)
         return data.pixel_array
-    return jpeg.decode(content) if syntax.is_compressed else data.pixel_array
+    if syntax.is_compressed:
+        return jpeg.decode(content, count, claimed_bytes(header.attributes))
+    if syntax.is_little_endian and data.BitsAllocated in (8, 16, 32):
+        return _plain_cells(data, claimed_bytes(header.attributes))
+    return data.pixel_array
+
+
+def _plain_cells(data: Dataset, size: int) -> np.ndarray:
+    """Uncompressed cells as they are; pydicom would already interpret their unused bits."""
+    if len(data.PixelData) < size:
+        raise Unusable(f"ends early: {len(data.PixelData):,} of {size:,} bytes of its image")
+    kind = "i" if data.PixelRepresentation else "u"
+    dtype = np.dtype(f"<{kind}{data.BitsAllocated // 8}")
+    return np.frombuffer(data.PixelData, dtype, size // dtype.itemsize)
+
+
+def _check_bits(attributes: dict[str, Any]) -> None:
+    """Raise Unusable if the bits that are stored are not among those allocated."""
+    allocated, stored = attributes["BitsAllocated"], attributes["BitsStored"]
+    high = attributes.get("HighBit", stored - 1)
+    if not 0 < stored <= high + 1 <= allocated:
+        raise Unusable(f"has {stored} bits stored up to bit {high} of {allocated}")
+
+
+def _stored_bits(cells: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
+    """The bits of each cell that are the pixel's value, with its sign.
+
+    Nothing may be assumed of the others (DICOM PS3.5, 8.1.1): they may be an overlay, or zeros
+    above a negative number. A shift up removes those above; the shift down brings the sign.
+    """
+    allocated = 8 * cells.dtype.itemsize
+    stored, high = attributes["BitsStored"], attributes.get("HighBit", attributes["BitsStored"] - 1)
+    if stored == allocated:
+        return cells
+    return cells << (allocated - 1 - high) >> (allocated - stored)
+
+
+def _is_padding(
+    cells: np.ndarray, stored: np.ndarray, attributes: dict[str, Any]
+) -> np.ndarray | None:
+    """Which pixels carry no image (DICOM PS3.3, C.7.5.1.1.2); None in a file without padding.
+
+    They are those between the padding value and its limit. The value may use all allocated bits.
+    """
+    value = attributes.get("PixelPaddingValue")
+    if value is None:
+        return None
+    limit = attributes.get("PixelPaddingRangeLimit")
+    ends = [_as_cell(end, stored.dtype) for end in (value, value if limit is None else limit)]
+    is_padding = (stored >= min(ends)) & (stored <= max(ends))
+    return is_padding | (cells == ends[0])
+
+
+def _as_cell(number: int, dtype: np.dtype) -> int:
+    """A number that is written as unsigned or signed, as it reads in a cell of this type."""
+    return int(np.array(int(number) & (2 ** (8 * dtype.itemsize) - 1)).astype(dtype))
+
+
+def _is_inverted(attributes: dict[str, Any]) -> bool:
+    return attributes["PhotometricInterpretation"] == "MONOCHROME1"
+
+
+def _inverted(stored: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
+    """The highest possible value for the lowest, the same way for every file of a series."""
+    greatest = -1 if attributes["PixelRepresentation"] else 2 ** attributes["BitsStored"] - 1
+    return greatest - stored
 
 
 def _decode_rle(frames: Iterable[bytes], attributes: dict[str, Any]) -> np.ndarray:
@@ -60,32 +134,53 @@ def _decode_rle(frames: Iterable[bytes], attributes: dict[str, Any]) -> np.ndarr
     bits = attributes["BitsAllocated"]
     kind = "i" if attributes["PixelRepresentation"] else "u"
     dtype = np.dtype(f"<{kind}{bits // 8}")
-    shape = {"rows": attributes["Rows"], "columns": attributes["Columns"], "bits_allocated": bits}
-    decoded = []
-    for frame in frames:
-        _check_segments(frame)
-        raw = rle.decode_pixel_data(frame, version=2, **shape)
-        decoded.append(np.frombuffer(raw, dtype))
+    count = attributes["Rows"] * attributes["Columns"]
+    decoded = [_decode_rle_frame(frame, count, dtype) for frame in frames]
     return decoded[0] if len(decoded) == 1 else np.stack(decoded)  # one frame is not copied
 
 
-def _check_segments(frame: bytes) -> None:
-    """Raise ValueError if the table of segments does not fit the frame: the decoder would panic."""
-    count, *table = unpack_from(_RLE_HEADER, frame)
-    starts = table[:count]
-    possible = 1 <= count <= _MOST_SEGMENTS and starts[0] == _RLE_HEADER_BYTES
-    if not possible or starts != sorted(starts) or starts[-1] >= len(frame):
-        raise ValueError("the segments of its RLE image do not fit the file")
+def _decode_rle_frame(frame: bytes, count: int, dtype: np.dtype) -> np.ndarray:
+    """One frame's cells, flat, from its segments: one per byte of a cell, the highest byte first.
+
+    Segment by segment, because the decoder of whole frames (in Rust) panics on damaged ones, and
+    prints that.
+    """
+    segments, *table = unpack_from(_RLE_HEADER, frame)
+    starts = table[:segments]
+    fits = segments == dtype.itemsize and starts[0] == _RLE_HEADER_BYTES
+    if not fits or starts != sorted(starts) or starts[-1] >= len(frame):
+        raise Unusable("has an RLE image whose segments do not fit the file")
+    cells = np.zeros(count, f"<u{segments}")
+    for start, end in zip(starts, [*starts[1:], len(frame)]):
+        unpacked = decode_segment(frame[start:end])
+        if len(unpacked) < count:
+            raise Unusable("has an RLE image that ends early")
+        cells <<= 8
+        cells |= np.frombuffer(unpacked, np.uint8)[:count]
+    return cells.view(dtype)
+
+
+def _looked_up(pixels: np.ndarray, table: Any) -> np.ndarray:
+    """The values that the file's Modality LUT has for these pixels (DICOM PS3.3, C.11.1)."""
+    holder = Dataset()
+    holder.ModalityLUTSequence = table
+    for part in (holder, *table):
+        part.set_original_encoding(is_implicit_vr=False, is_little_endian=True)
+    return apply_modality_lut(pixels, holder)
 
 
 def _rescaled(pixels: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:
-    """Slope and intercept of each frame applied, if the file has any."""
+    """Slope and intercept of each frame applied, if the file has any. Raises Unusable."""
     frames = range(len(pixels))
     slopes = [value(attributes, "RescaleSlope", frame) for frame in frames]
     intercepts = [value(attributes, "RescaleIntercept", frame) for frame in frames]
     if all(number is None for number in slopes + intercepts):
         return pixels
-    return pixels * _per_frame(slopes, 1) + _per_frame(intercepts, 0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        rescaled = pixels * _per_frame(slopes, 1) + _per_frame(intercepts, 0)
+    if not np.isfinite(rescaled).all():
+        raise Unusable("has a rescale that leaves no finite pixel values")
+    return rescaled
 
 
 def _per_frame(values: list, default: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from utils.dicom import Series, Slice
+from utils.dicom import Series, Slice, sampled_intensities
 
 SPACING_MM = 0.75  # finer images are resampled to this; coarser ones keep their spacing
 PERCENTILES = (1.0, 99.5)  # of a series' intensities: these become 0 and 255
@@ -78,19 +78,13 @@ def intensity_limits(parts: list[list[Slice]]) -> list[tuple[float, float]]:
     They are percentiles of a whole series, so that its slices stay comparable, and of all series
     together if they are on one scale, as the blocks of one scan are.
     """
-    samples = [_sampled(slices) for slices in parts]
+    samples = [sampled_intensities(slices, _EVERY) for slices in parts]
     own = [np.percentile(sample, PERCENTILES) for sample in samples]
     ranges = [high - low for low, high in own]
     if max(ranges) > ONE_SCALE * min(ranges):
         return [tuple(limits) for limits in own]
     common = np.percentile(np.concatenate(samples), PERCENTILES)
     return [tuple(common)] * len(parts)
-
-
-def _sampled(slices: list[Slice]) -> np.ndarray:
-    """A regular sample of a series' intensities as flat float32."""
-    grids = [s.pixels[::_EVERY, ::_EVERY].ravel() for s in slices]
-    return np.concatenate(grids).astype(np.float32)
 
 
 def normalise(slices: list[Slice], low: float, high: float) -> list[Slice]:

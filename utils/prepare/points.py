@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from utils.dicom import Series
+from utils.dicom import BY_ORDER, Series
 from utils.rsna import FAMILY, SIDES, is_placeholder, known_faults, side
 
 _COLUMNS = ["condition", "level", "series_id", "instance_number", "x_mm", "y_mm", "z_mm"]
@@ -55,7 +55,10 @@ def _reason(row: Any, series: dict[int, Series], faults: pd.DataFrame) -> tuple[
     if row.series_id not in series:
         return "unreadable series", f"series {row.series_id} is not usable"
     own = series[row.series_id]
-    if row.instance_number not in own.instances:
+    if own.numbering.source == BY_ORDER:
+        unclear = f"instance numbers of series {row.series_id} are missing or not unique"
+        return "unclear instance numbers", unclear
+    if not own.shows(row.instance_number):
         missing = f"instance {row.instance_number} is not in series {row.series_id}"
         return "point on a missing slice", missing
     height, width = own.slices[own.index(row.instance_number)].pixels.shape

@@ -143,7 +143,7 @@ def _points(
 def _point(row: Any, series: Series | None) -> dict:
     """A row of the table of points; `slice` and `mm` are None where its image is not here."""
     point = {"series": int(row.series_id), "instance": int(row.instance_number)}
-    if series is None or row.instance_number not in series.instances:
+    if series is None or not series.shows(row.instance_number):
         return point | {"slice": None, "mm": None}
     index = series.index(row.instance_number)
     return point | {"slice": index, "mm": series.to_patient(index, (row.x, row.y)).tolist()}
