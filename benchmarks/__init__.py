@@ -1,7 +1,7 @@
 """Measurements beside peers and limits, one command each: `python -m benchmarks.NAME --help`.
 
 Cost: `reading`, `preparing`, `stages`, `grading`, `viewer`. Accuracy: `learning` (on held-out
-phantoms), `zero_shot` (on studies that no training used). What each choice is worth: `ablation`
-(the grader) and `transfer` (the released run), both made of `variants`. How realistic the images
-are: `phantom_vs_real`.
+phantoms), `zero_shot` (on studies that no training used, and under `perturbations`). What each
+choice is worth: `ablation` (the grader) and `transfer` (the released run), both made of `variants`.
+How realistic the images are: `phantom_vs_real`.
 """

@@ -7,7 +7,6 @@ FOLDER has the competition's layout with at least one study; the whole data set 
 extrapolated from its seconds and bytes per file.
 """
 
-import argparse
 import resource
 import shutil
 import statistics
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from utils import phantom, prepare, rsna
+from utils import cli, phantom, prepare, rsna
 
 FILES = 147_218  # training files of the competition, in 1,975 studies
 REPEATS = 5  # medians are of so many runs
@@ -25,7 +24,7 @@ REAL_REPEATS = 7
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = cli.parser("benchmarks.preparing", __doc__.split("\n\n")[0])
     parser.add_argument("--real", type=Path, help="a folder in the competition's layout")
     parser.add_argument("--studies", type=int, default=80, help="phantom studies")
     a = parser.parse_args()
@@ -121,4 +120,4 @@ def peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

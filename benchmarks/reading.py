@@ -9,7 +9,6 @@ but ends the interpreter on some damaged files.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 import warnings
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
+from utils import cli
 from utils.dicom import read_series
 
 # Reads all files of the folders, and returns how many it has read.
@@ -109,19 +109,19 @@ def measure(folders: list[Path], rounds: int) -> tuple[dict[str, float], int]:
     return {name: statistics.median(values) for name, values in seconds.items()}, count
 
 
-def main(study: Path, rounds: int) -> None:
-    folders = [folder for folder in sorted(study.iterdir()) if folder.is_dir()]
-    medians, count = measure(folders, rounds)
-    print(f"{count} files of {study.name}, median of {rounds} rounds")
+def main() -> None:
+    parser = cli.parser("benchmarks.reading", __doc__.splitlines()[0])
+    parser.add_argument("study", type=Path, help="a folder of series folders")
+    parser.add_argument("--rounds", type=int, default=7)
+    a = parser.parse_args()
+    warnings.simplefilter("ignore")
+    folders = [folder for folder in sorted(a.study.iterdir()) if folder.is_dir()]
+    medians, count = measure(folders, a.rounds)
+    print(f"{count} files of {a.study.name}, median of {a.rounds} rounds")
     for name, seconds in medians.items():
         ratio = medians["ours"] / seconds
         print(f"  {name:24} {1000 * seconds:7.0f} ms   ours takes {ratio:.3f} of it")
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", type=Path)
-    parser.add_argument("--rounds", type=int, default=7)
-    arguments = parser.parse_args()
-    main(arguments.study, arguments.rounds)
+    cli.run(main)

@@ -193,3 +193,80 @@ def test_the_real_tables_show_the_published_errors(real_root):
     assert counts["known fault"] == len(rsna.known_faults()), "every id of the register exists"
     whole = table[(table.study_id == 100206310) & (table.kind != "known fault")]
     assert set(whole.kind) <= {"order against anatomy"}, "the study whose images are here is sound"
+
+
+def axial_folder(root, study):
+    tables = rsna.load_tables(root)
+    ids = tables.series_of(study).set_index("series_description").series_id
+    return tables.folder(study, ids[rsna.AXIAL_T2])
+
+
+def with_second_echo(folder):
+    data = pydicom.dcmread(folder / "1.dcm")
+    data.EchoTime = 20
+    data.decompress()
+    data.PixelData = (data.pixel_array // 2).tobytes()
+    data.save_as(folder / "900.dcm")
+
+
+def with_scout(folder):
+    data = pydicom.dcmread(folder / "1.dcm")
+    data.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    data.save_as(folder / "900.dcm")
+
+
+def renumbered(folder):
+    data = pydicom.dcmread(folder / "1.dcm")
+    data.InstanceNumber = 77
+    data.save_as(folder / "1.dcm")
+
+
+def unnumbered(folder):
+    for path in sorted(folder.iterdir()):
+        data = pydicom.dcmread(path)
+        data.InstanceNumber = None
+        data.save_as(folder / f"{path.stem}-x")
+        path.unlink()
+
+
+IN_A_FOLDER = {
+    "several images of one plane": with_second_echo,
+    "other planes in one series": with_scout,
+    "instance numbers unlike file names": renumbered,
+    "unclear instance numbers": unnumbered,
+}
+
+
+@pytest.mark.parametrize("kind", IN_A_FOLDER)
+def test_a_folder_that_is_not_one_stack_is_found(phantom_root, whole_study, tmp_path, kind):
+    root = shutil.copytree(phantom_root, tmp_path / "data")
+    IN_A_FOLDER[kind](axial_folder(root, whole_study))
+    findings = audit.audit(root)
+    assert kind in set(findings[findings.study_id == whole_study].kind)
+
+
+def test_what_tables_and_folders_do_not_agree_on_is_found(phantom_root, whole_study, tmp_path):
+    root = shutil.copytree(phantom_root, tmp_path / "data")
+    (root / "train_images" / "77" / "78").mkdir(parents=True)
+    (root / "train_images" / str(whole_study) / "79").mkdir()
+    path = root / "train_series_descriptions.csv"
+    rows = pd.read_csv(path)
+    rows.loc[0, "series_description"] = "Axial T1"
+    pd.concat([rows, rows.tail(1)]).to_csv(path, index=False)
+    findings = audit.audit(root)
+    unlisted = findings[findings.kind == "folder in no table"]
+    assert set(unlisted.seen) == {"train_images/77", f"train_images/{whole_study}/79"}
+    unknown = findings[findings.kind == "unknown description"]
+    assert unknown.seen.tolist() == ["described as 'Axial T1'"]
+    cells = findings[findings.kind == "unusable cell"]
+    assert "is there more than once" in cells.seen.item()
+
+
+def test_several_points_for_one_target_are_found(phantom_root, whole_study, tmp_path):
+    root = shutil.copytree(phantom_root, tmp_path / "data")
+    path = root / "train_label_coordinates.csv"
+    points = pd.read_csv(path)
+    again = points[points.study_id == whole_study].head(1).assign(y=lambda rows: rows.y + 20)
+    pd.concat([points, again]).to_csv(path, index=False)
+    findings = audit.audit(root)
+    assert (findings.kind == "several points for one target").sum() == 2

@@ -1,8 +1,9 @@
-"""Nothing is lost: damaged, missing or half-written files are passed over, and a second place is as
-good as the first."""
+"""Nothing is lost: damaged, missing or half-written files are passed over, and the backup is as
+good as the folder itself."""
 
 import errno
 import os
+import pickle
 import shutil
 
 import pytest
@@ -14,8 +15,8 @@ from utils.training import checkpoints
 from utils.training.checkpoints import Checkpoints
 
 
-def names(mount):
-    return sorted(path.name.split("-")[1] for path in mount.glob("epoch-*.pt"))
+def names(folder):
+    return sorted(path.name.split("-")[1] for path in folder.glob("epoch-*.pt"))
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_damaged_one_is_named_and_the_one_before_it_read(folder, caplog, harm)
     assert f"{newest} is damaged; going on from the one before it." in caplog.text
 
 
-def test_the_second_place_serves_when_the_first_is_damaged_or_gone(folder):
+def test_the_backup_serves_when_the_folder_is_damaged_or_gone(folder):
     save(folder, 1, 2)
     for path in folder.path.glob("epoch-*.pt"):
         path.write_bytes(b"")
@@ -98,13 +99,12 @@ def test_a_full_disk_is_reported_once_and_costs_no_older_checkpoint(folder, capl
     assert kept.newest()["epoch"] == 1
 
 
-def test_a_second_place_that_dies_is_reported_once_and_work_resumes(folder, caplog, monkeypatch):
+def test_a_backup_that_dies_is_reported_once_and_work_continues(folder, caplog, monkeypatch):
     kept, copied = Checkpoints(folder), shutil.copyfile
 
     def dead(*_):
-        raise OSError(
-            errno.ENOTCONN, os.strerror(errno.ENOTCONN)
-        )  # what a dropped Drive mount predictions
+        # what a dropped Drive mount answers with
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
 
     monkeypatch.setattr(files.shutil, "copyfile", dead)
     kept.save({"epoch": 1}, 1)
@@ -118,13 +118,13 @@ def test_a_second_place_that_dies_is_reported_once_and_work_resumes(folder, capl
 
 
 def test_what_a_mount_leaves_behind_is_not_written_to(folder, caplog):
-    """An unmounted Drive is an empty folder on a disk that forgets: the second place is not made
-    anew there."""
+    """An unmounted Drive is an empty folder on a disk that forgets: the backup is not made anew
+    there."""
     save(folder / "fold0", 1)
     shutil.rmtree(folder.backup)
     save(folder / "fold0", 2)
     assert not folder.backup.exists()
-    assert "cannot be written (it is not there any more). Work goes on" in caplog.text
+    assert "cannot be written (it is not there any more). Work continues" in caplog.text
     folder.backup.mkdir()  # mounted again
     save(folder / "fold0", 3)
     assert names(folder.backup / "fold0") == ["0003"]
@@ -137,7 +137,7 @@ def test_a_copy_that_reads_back_otherwise_never_gets_its_name(folder, caplog, mo
     assert "reads back otherwise" in caplog.text
 
 
-def test_a_new_machine_gets_back_what_the_second_place_has(folder, tmp_path):
+def test_a_new_machine_gets_back_what_the_backup_has(folder, tmp_path):
     part = folder / "fold0"
     part.write("points.csv", lambda path: path.write_text("1"))
     folder.write("run.json", lambda path: path.write_text("{}"))
@@ -162,3 +162,34 @@ def test_an_interrupted_write_leaves_the_old_file(folder):
     with pytest.raises(KeyboardInterrupt):
         folder.write("a.txt", killed)
     assert (folder.path / "a.txt").read_text() == "old"
+
+
+def test_a_clock_that_is_set_back_deletes_nothing_new(folder):
+    save(folder, 1, 2)
+    for path in folder.path.glob("epoch-*.pt"):
+        os.utime(path, (4e9, 4e9))  # written in the year 2096
+    save(folder, 3, 4)
+    assert names(folder.path) == names(folder.backup) == ["0003", "0004"]
+    assert Checkpoints(folder).newest()["epoch"] == 4
+
+
+def test_a_damaged_one_of_a_later_epoch_does_not_push_out_a_good_one(folder):
+    """Epochs 4 and 5 are damaged, and their clock was ahead; training goes on from epoch 3."""
+    save(folder, 3, 4)
+    for place in (folder.path, folder.backup):
+        for path in place.glob("epoch-0004*"):
+            path.write_bytes(b"")
+        (place / "epoch-0005-0123456789ab.pt").write_bytes(b"")
+        for path in place.glob("epoch-000[45]*"):
+            os.utime(path, (4e9, 4e9))
+    save(folder, 4)
+    assert names(folder.path) == names(folder.backup) == ["0003", "0004"]
+    assert Checkpoints(folder).newest()["epoch"] == 4
+
+
+def test_a_pickle_with_the_right_digest_is_no_checkpoint(folder, tmp_path):
+    save(folder, 1)
+    path = tmp_path / "pickle"
+    path.write_bytes(pickle.dumps(Checkpoints))
+    shutil.copy(path, folder.path / f"epoch-0002-{files.digest(path)}.pt")
+    assert Checkpoints(folder).newest()["epoch"] == 1

@@ -31,7 +31,7 @@ def parsed(path: Path) -> ast.Module:
 
 
 def imported(path: Path) -> set[str]:
-    """Rooms of utils that a module imports from."""
+    """Packages of utils that a module imports from."""
     names = set()
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and node.module == "utils":
@@ -125,6 +125,14 @@ def test_private_words_stay_out():
     """Words that this project once used for things that the field has names for."""
     words = ("glances?", "quirks?", "by heart", "as_learned", "cut_off", "misread", "StoreError")
     pattern = rf"\b({'|'.join(words)})\b"
-    texts = [*sources(), *ROOT.glob("*.ipynb"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
-    found = {p.name: re.findall(pattern, p.read_text("utf-8")) for p in texts}
+    found = {str(p): re.findall(pattern, p.read_text("utf-8")) for p in texts()}
     assert not {name: hits for name, hits in found.items() if hits}
+
+
+def texts() -> list[Path]:
+    """All code and prose of the project, without this file and its list of words."""
+    patterns = ("utils/**/*.js", "*.ipynb", "docs/*.md", "benchmarks/*.py", "tests/*.py")
+    files = [path for pattern in patterns for path in ROOT.glob(pattern)]
+    names = ("README.md", "Makefile", "released/CARD.md", "utils/course/questions.toml")
+    everything = {*sources(), *files, *(ROOT / name for name in names)}
+    return sorted(everything - {Path(__file__)})

@@ -897,6 +897,7 @@ def test_mutated_files_are_read_or_refused_never_worse(compressed, tmp_path):
     fuzz(tmp_path, [source, source, plain, *(folder / name for name in COMPRESSIONS)], 900)
 
 
+@pytest.mark.slow
 def test_mutated_real_files_too(real_root, tmp_path):
     files = sorted(real_root.rglob("*.dcm"))
     fuzz(tmp_path, [files[0], files[len(files) // 2], files[-1]], 600)

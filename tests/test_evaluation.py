@@ -200,7 +200,7 @@ def test_where_only_one_grade_occurs_there_is_nothing_to_agree_on_or_to_tell_apa
     assert (areas[["n_severe", "n_moderate_or_severe"]] == 0).all(axis=None)
 
 
-def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order():
+def test_the_area_under_the_curve_is_the_proportion_of_pairs_in_the_right_order():
     grades = (SEVERE, SEVERE, MODERATE, NORMAL)
     predictions = ((0.1, 0.1, 0.8), (0.5, 0.2, 0.3), (0.2, 0.3, 0.5), (0.3, 0.6, 0.1))
     areas = metrics.auroc(
@@ -252,6 +252,26 @@ def test_the_best_scoring_prior_is_calibrated_once_the_weights_are_taken_out():
     pd.testing.assert_frame_equal(metrics.unweighted(best), plain)
     assert miscalibration(truth, best, bins=8)[SEVERE] > 0.1
     assert miscalibration(truth, metrics.unweighted(best), bins=1000).max() < 1e-9
+
+
+def test_temperature_cools_what_is_overconfident():
+    rng = np.random.default_rng(0)
+    rows = [(s, *t) for s in range(60) for t in TARGETS]
+    logits = rng.normal(0, 1, (len(rows), 3))
+    grades = [GRADES[rng.choice(3, p=np.exp(z) / np.exp(z).sum())] for z in logits]
+    labels = pd.DataFrame(rows, columns=["study_id", "condition", "level"]).assign(grade=grades)
+    table = labels.assign(row_id=[rsna.row_id(*row) for row in rows])
+    table[list(GRADE_COLUMNS)] = logits * 2.5  # overconfident by a factor of two and a half
+    assert 1.8 < metrics.fit_temperature(labels, table) <= 3.0
+
+
+def test_temperature_stays_one_where_there_is_nothing_to_score():
+    rows = [(1, *target) for target in TARGETS]
+    labels = pd.DataFrame(rows, columns=["study_id", "condition", "level"]).assign(grade=None)
+    table = labels.assign(
+        row_id=[rsna.row_id(*row) for row in rows], **dict.fromkeys(GRADE_COLUMNS, 0.0)
+    )
+    assert metrics.fit_temperature(labels, table) == 1.0
 
 
 def miscalibration(truth, submission, bins):

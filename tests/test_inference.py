@@ -18,10 +18,12 @@ from scipy.special import softmax
 
 from utils import inference, metrics, prepare, rsna, training
 from utils.course import workspace
-from utils.crops import OTHER_TARGET, point_table
+from utils.crops import OTHER_TARGET, TARGET_LEVEL, point_table
 from utils.dicom import Series
+from utils.files import BusyError, at_work
 from utils.inference import prediction
 from utils.inference import studies as study_loop
+from utils.prepare import fingerprint
 from utils.presets import Preset
 from utils.rsna import GRADE_COLUMNS
 
@@ -81,13 +83,16 @@ def test_what_cannot_be_seen_is_answered_by_the_prior_and_named(spoiled, run):
     assert len(predictions) == 50
     seen = predictions[predictions.study_id == study].set_index("condition")
     assert (seen.loc["Left Subarticular Stenosis"].note.str.startswith("no Axial T2: ")).all()
+    assert (seen.loc["Left Subarticular Stenosis"].source == prediction.PRIOR).all()
     assert (seen.loc[rsna.CANAL].note.str.startswith("seen without Axial T2: ")).all()
     assert not seen.loc["Left Neural Foraminal Narrowing"].note.str.contains("Axial").any()
     expected = run.prior.loc["Left Subarticular Stenosis"].to_numpy()
     assert seen.loc["Left Subarticular Stenosis", list(GRADE_COLUMNS)].to_numpy(
         float
     ) == pytest.approx(expected)
-    assert (predictions[predictions.study_id == empty].note != "").all()
+    of_empty = predictions[predictions.study_id == empty]
+    assert (of_empty.note != "").all()
+    assert (of_empty.source == prediction.PRIOR).all()
     metrics.check_submission(predictions, tables.submission.row_id)
 
 
@@ -114,11 +119,11 @@ def test_slices_numbered_the_other_way_round_do_not_change_the_predictions(spoil
     study = tables.studies("test")[0]
     before = inference.predict_studies(tables, run, studies=[study])
     for folder in tables.folder(study).iterdir():
-        files = {path: pydicom.dcmread(path) for path in folder.iterdir()}
-        last = max(int(data.InstanceNumber) for data in files.values())
-        for path, data in files.items():
+        files = [pydicom.dcmread(path) for path in folder.iterdir()]
+        last = max(int(data.InstanceNumber) for data in files)
+        for data in files:
             data.InstanceNumber = last + 1 - int(data.InstanceNumber)
-            data.save_as(path)
+            data.save_as(folder / f"{data.InstanceNumber}.dcm")
     after = inference.predict_studies(tables, run, studies=[study])
     assert np.abs(probabilities(before) - probabilities(after)).max() < 1e-4
     assert not before.instance_number.equals(
@@ -187,13 +192,13 @@ def test_killed_between_two_studies_it_resumes_with_the_second(tables, run, tmp_
         tmp_path / "new" / "predictions.csv",
         tmp_path / "new" / "predictions.partial.csv",
     )
-    prediction, graded = inference.predict_study, []
+    predict, graded = inference.predict_study, []
 
     def killed_at_the_second(run, study):
         graded.append(study.study_id)
         if len(graded) == 2:
             raise KeyboardInterrupt
-        return prediction(run, study)
+        return predict(run, study)
 
     monkeypatch.setattr(study_loop, "predict_study", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
@@ -219,7 +224,8 @@ def test_what_another_temperature_or_an_earlier_call_has_left_is_not_taken_over(
     inference.predict_studies(tables, run, out=out)
     out.rename(partial)
     cool = replace(run, temperature=2.0)
-    assert study_loop._predicted_before(partial, cool, tables, [first, second]) == set()
+    made_of = {study: fingerprint(tables, study) for study in (first, second)}
+    assert study_loop._predicted_before(partial, cool, made_of) == set()
     inference.predict_studies(tables, run, out=out)
     out.rename(partial)
     assert inference.predict_studies(
@@ -239,19 +245,22 @@ def test_a_study_that_failed_is_tried_again_and_a_fault_of_all_is_raised(
     tables, run, tmp_path, monkeypatch
 ):
     out, partial = tmp_path / "predictions.csv", tmp_path / "predictions.partial.csv"
-    prediction, studies = inference.predict_study, tables.studies("test")
+    predict, studies = inference.predict_study, tables.studies("test")
     broken = set(studies[:1])
 
     def fails(run, study):
         if study.study_id in broken:
             raise MemoryError("too little")
-        return prediction(run, study)
+        return predict(run, study)
 
     monkeypatch.setattr(study_loop, "predict_study", fails)
     table = inference.predict_studies(tables, run, out=out)
-    assert table.note.str.startswith("the study could not be graded: MemoryError").sum() == 25
+    failed = table[table.note.str.startswith("the study could not be graded: MemoryError")]
+    assert len(failed) == 25
+    assert (failed.source == prediction.PRIOR).all()
     out.rename(partial)
-    assert study_loop._predicted_before(partial, run, tables, studies) == set(studies[1:])
+    made_of = {study: fingerprint(tables, study) for study in studies}
+    assert study_loop._predicted_before(partial, run, made_of) == set(studies[1:])
     broken |= set(studies)
     with pytest.raises(MemoryError):
         inference.predict_studies(tables, run)
@@ -277,6 +286,7 @@ def test_the_submission_follows_the_sample_whatever_its_order(tables, run):
 def test_an_error_on_several_lines_is_a_note_on_one(tables, run):
     rows = inference.prior_prediction(run, 7, "RuntimeError: first\n  second")
     assert (rows.note == "the study could not be graded: RuntimeError: first second").all()
+    assert (rows.source == prediction.PRIOR).all()
     metrics.check_submission(rows, rsna.row_ids(7))
 
 
@@ -294,7 +304,7 @@ def test_points_are_given_in_mm_with_series_and_instance(tables, run):
     assert predictions.confidence.between(0, 1.0001).all()
 
 
-def test_without_sagittal_t2_the_canal_is_searched_on_t1_and_the_rest_resumes(tables, run):
+def test_without_sagittal_t2_the_canal_is_searched_on_t1_and_the_rest_continues(tables, run):
     study = prepare.prepare_study(tables, tables.studies("test")[0])
     blind = replace(
         study, series=tuple(s for s in study.series if s.description != rsna.SAGITTAL_T2)
@@ -310,11 +320,19 @@ def test_an_unfinished_run_says_which_notebook_finishes_it(tmp_path):
         inference.load_run(tmp_path)
 
 
+def with_another_phantom(folder):
+    """As if the run had been trained on phantoms of another version."""
+    content = json.loads((folder / "run.json").read_text())
+    content["preset"]["phantom"]["version"] = 1
+    (folder / "run.json").write_text(json.dumps(content))
+
+
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
         (lambda f: (f / "prior.csv").unlink(), r"no finished run here \(prior.csv is missing"),
         (lambda f: (f / "run.json").write_text('{"preset": '), "run.json is damaged"),
+        (with_another_phantom, r"run\.json: settings of another version .*phantom"),
         (
             lambda f: (f / "fold0/locator/model.safetensors").write_bytes(b"cut"),
             "fold0.locator.model.safetensors: these weights",
@@ -371,13 +389,12 @@ def test_a_series_named_for_a_plane_it_is_not_in_is_left_out(spoiled, run):
     predictions = inference.predict_studies(
         replace(tables, series=series), run, studies=[study]
     ).set_index("condition")
-    assert (
-        predictions.loc["Left Neural Foraminal Narrowing"].note
-        == "no Sagittal T1: its slices are axial"
-    ).all()
-    assert (
-        predictions.loc["Left Subarticular Stenosis"].note == "no Axial T2: its slices are sagittal"
-    ).all()
+    foramina = predictions.loc["Left Neural Foraminal Narrowing"]
+    recesses = predictions.loc["Left Subarticular Stenosis"]
+    assert (foramina.note == "no Sagittal T1: its slices are axial").all()
+    assert (recesses.note == "no Axial T2: its slices are sagittal").all()
+    assert (foramina.source == prediction.PRIOR).all()
+    assert (recesses.source == prediction.PRIOR).all()
 
 
 def test_black_images_and_images_of_another_region_are_not_seen(tables, run):
@@ -449,7 +466,7 @@ def test_levels_outside_the_image_get_the_prior_and_a_note(tables, run, monkeypa
         .str.startswith("this level was not found in the sagittal images")
         .all()
     )
-    assert (predictions.source[low] == "prior").all()
+    assert (predictions.source[low] == prediction.PRIOR).all()
     assert not predictions.note[~low].str.contains("not found in the sagittal").any()
     expected = run.prior.loc[[t for t in rsna.TARGETS if t[1] in ("L4/L5", "L5/S1")]].to_numpy()
     assert predictions.loc[low, list(GRADE_COLUMNS)].to_numpy(float) == pytest.approx(expected)
@@ -484,7 +501,7 @@ def test_weights_in_16_bits_are_read_as_they_are_used(run, tmp_path):
             assert torch.allclose(w, full, rtol=1e-3, atol=1e-6)
 
 
-def test_a_run_for_patients_needs_to_know_what_it_trained_from(run, tmp_path):
+def test_a_run_for_patients_needs_to_know_what_it_was_trained_on(run, tmp_path):
     folder = shutil.copytree(run.folder, tmp_path / "run")
     content = json.loads((folder / "run.json").read_text())
     content["preset"]["population"] = "patients"
@@ -499,5 +516,69 @@ def test_a_run_for_patients_needs_to_know_what_it_trained_from(run, tmp_path):
     assert patients.without_prior_shift.training_prior is None
     assert patients.without_prior_shift.signature != patients.signature
     pd.testing.assert_frame_equal(patients.without_prior_shift.prior, patients.training_prior)
-    (folder / "prior.csv").write_text((folder / "prior.csv").read_text().replace("0.", "0.0", 1))
+    other = pd.read_csv(folder / "prior.csv")
+    other.loc[0, ["moderate", "severe"]] = other.loc[0, ["severe", "moderate"]].to_numpy()
+    other.to_csv(folder / "prior.csv", index=False)
     assert inference.load_run(folder).name != patients.name, "another prior, other predictions"
+
+
+# --- doubtful levels ------------------------------------------------------------------------------
+
+LEVEL_POINTS = {  # height of the five canal points in mm, and what is said of them
+    "even": ([120, 90, 60, 30, 0], ""),
+    "a child's": ([72, 54, 36, 18, 0], ""),
+    "uneven, as patients are": ([122, 92, 58, 24, 0], ""),
+    "a disc skipped": ([146, 121, 95, 49, 25], "L3/L4 and L4/L5 are 46 mm apart, other levels 26"),
+    "a disc counted twice": ([90, 60, 50, 20, -10], "L2/L3 and L3/L4 are 10 mm apart"),
+    "out of order": ([120, 90, 95, 30, 0], "the levels were not found in order"),
+    "one not found": ([120, np.nan, 60, 30, 0], ""),
+    "two found": ([np.nan, np.nan, np.nan, 100, 0], ""),
+}
+
+
+@pytest.mark.parametrize("case", LEVEL_POINTS)
+def test_levels_that_are_unevenly_spaced_are_doubtful(case):
+    heights, says = LEVEL_POINTS[case]
+    canal = np.array([(0.0, 0.0, z) if np.isfinite(z) else (np.nan,) * 3 for z in heights])
+    doubt = prediction.level_doubt(canal)
+    assert says in doubt
+    assert bool(doubt) == bool(says)
+
+
+def test_doubtful_levels_have_a_note_and_low_confidence(tables, run, whole_study, monkeypatch):
+    study = prepare.prepare_study(tables, whole_study)
+    for count in (0, 1):
+        canal = np.array([[0, 0, -30.0 * k - 40 * count * (k >= 3)] for k in range(5)])
+        found = canal[TARGET_LEVEL], np.full(25, 0.9)
+        monkeypatch.setattr(prediction, "locate", lambda *_, found=found: found)
+        table = inference.predict_study(run, study)
+        assert table.note.str.startswith("doubtful").any() == bool(count)
+        assert (table.confidence.max() <= prediction.DOUBTFUL) == bool(count)
+
+
+# --- other data, and two at once ------------------------------------------------------------------
+
+
+def test_predictions_of_other_files_under_the_same_name_are_not_taken_over(
+    phantom_root, run, tmp_path
+):
+    first = shutil.copytree(phantom_root, tmp_path / "a" / "data")
+    second = shutil.copytree(phantom_root, tmp_path / "b" / "data")
+    changed, same = rsna.load_tables(second).studies("test")
+    series = next(rsna.load_tables(second).folder(changed).iterdir())
+    shutil.rmtree(series)
+    out = tmp_path / "predictions.csv"
+    inference.predict_studies(first, run, out=out)
+    out.rename(tmp_path / "predictions.partial.csv")
+    tables = rsna.load_tables(second)
+    made_of = {study: fingerprint(tables, study) for study in (changed, same)}
+    partial = tmp_path / "predictions.partial.csv"
+    assert study_loop._predicted_before(partial, inference.load_run(run.folder), made_of) == {same}
+
+
+def test_two_that_write_the_same_predictions_at_once_are_not_possible(tables, run, tmp_path):
+    out = tmp_path / "predictions.csv"
+    with at_work(tmp_path, out.name):
+        with pytest.raises(BusyError, match="is at work here"):
+            inference.predict_studies(tables, run, out=out)
+        inference.predict_studies(tables, run, out=tmp_path / "others.csv")

@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 import threading
+import traceback
 import types
 import zipfile
 from base64 import b64encode
@@ -41,6 +42,7 @@ class StandIn(BaseHTTPRequestHandler):
 
     root: Path
     faults: dict[str, list[str]]
+    said = ""  # the message of a refusal
     served: Counter
     page = 3
 
@@ -58,7 +60,8 @@ class StandIn(BaseHTTPRequestHandler):
         fault = next(iter(self.faults.get(name, [])), None)
         if fault and fault.isdigit():
             self.faults[name].pop(0)
-            return self.answer(int(fault), b"{}", {"Retry-After": "0"})
+            body = json.dumps({"message": self.said} if self.said else {}).encode()
+            return self.answer(int(fault), body, {"Retry-After": "0"})
         port = self.server.server_port
         signed = f"http://127.0.0.1:{port}/store/{name}?X-Goog-Signature=s3cret"
         return self.answer(302, b"", {"Location": signed})
@@ -252,14 +255,113 @@ def test_a_complete_sample_needs_no_network_and_no_token(server, studies, tmp_pa
     assert sum(server.served.values()) == before
 
 
-def test_rules_not_accepted_name_the_page_to_visit(server, tmp_path):
+def test_a_refusal_names_its_usual_causes(server, tmp_path):
     server.faults["train.csv"] = ["403"]
     with pytest.raises(kaggle.KaggleError) as caught:
         kaggle.download_sample(tmp_path / "sample", 1)
-    assert str(caught.value) == (
-        "Kaggle gives these files only to users who have accepted the competition's rules. Open "
-        f"{COMPETITION_PAGE}/rules, accept them, and run this cell again."
-    )
+    text = str(caught.value)
+    for cause in (f"{COMPETITION_PAGE}/rules", "phone number", "token is limited", "any more"):
+        assert cause in text
+    assert "Kaggle says" not in text
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("You must verify your phone number.", "Kaggle says: You must verify your phone number."),
+        (f"token {SECRET} has no access", "Kaggle says: token has no access"),
+        ("<script>alert(1)</script> no", "Kaggle says: scriptalert(1)/script no"),
+        ("", None),
+    ],
+)
+def test_a_refusal_says_what_kaggle_says_and_no_secret(server, tmp_path, said, shown):
+    server.said = said
+    server.faults["train.csv"] = ["403"]
+    with pytest.raises(kaggle.KaggleError) as caught:
+        kaggle.download_sample(tmp_path / "sample", 1)
+    text = str(caught.value)
+    assert text.endswith(shown) if shown else "Kaggle says" not in text
+    assert SECRET not in text
+
+
+TOKEN_SHAPES = {
+    "with a line break": SECRET + "\n",
+    "with carriage return and line break": SECRET + "\r\n",
+    "with a blank before": " " + SECRET,
+    "in quotes": f'"{SECRET}"',
+    "in single quotes and blanks": f" '{SECRET}' ",
+    "with a byte-order mark": "\ufeff" + SECRET,
+    "with a zero-width blank": SECRET + "\u200b",
+}
+IMPOSSIBLE = {
+    "a line break within": "KGAT_01234\n56789abcdef",
+    "a blank within": "KGAT_01234 56789abcdef",
+    "a header of its own": "KGAT_01234\r\nX-Other: 56789abcdef",
+    "letters beyond ASCII": "KGAT_01234é56789abcdef",
+    "a whole file": '{"username": "ann", "key": "KGAT_0123456789"}',
+}
+
+
+def give(token, source, monkeypatch, tmp_path):
+    """Where a token may be found; returns what answers the prompt."""
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    if source == "the environment":
+        monkeypatch.setenv("KAGGLE_API_TOKEN", token)
+    elif source == "a file named in the environment":
+        path = tmp_path / "token.txt"
+        path.write_text(token, encoding="utf-8", newline="")
+        monkeypatch.setenv("KAGGLE_API_TOKEN", str(path))
+    elif source == "Colab's secrets":
+        colab(monkeypatch, {"KAGGLE_API_TOKEN": token})
+    elif source == "a file":
+        (tmp_path / "no user" / ".kaggle").mkdir(parents=True)
+        path = tmp_path / "no user" / ".kaggle" / "access_token"
+        path.write_text(token, encoding="utf-8", newline="")
+    return lambda _: token
+
+
+SOURCES = [
+    "the environment",
+    "a file named in the environment",
+    "Colab's secrets",
+    "a file",
+    "what you typed",
+]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("shape", TOKEN_SHAPES)
+def test_a_token_of_any_shape_signs_in_and_is_not_shown(
+    server, source, shape, monkeypatch, tmp_path, shown
+):
+    ask = give(TOKEN_SHAPES[shape], source, monkeypatch, tmp_path)
+    kaggle.download_sample(tmp_path / "sample", 1, ask=ask)
+    assert SECRET not in shown()
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("shape", IMPOSSIBLE)
+def test_what_cannot_be_a_token_is_refused_and_not_shown(
+    server, source, shape, monkeypatch, tmp_path, shown
+):
+    token = IMPOSSIBLE[shape]
+    ask = give(token, source, monkeypatch, tmp_path)
+    with pytest.raises(kaggle.KaggleError) as caught:
+        kaggle.download_sample(tmp_path / "sample", 1, ask=ask)
+    told = shown() + "".join(traceback.format_exception(caught.value))
+    assert "56789" not in told
+    assert "has characters that no token has" in str(caught.value)
+
+
+def test_what_a_library_says_is_not_shown(monkeypatch):
+    def fails():
+        raise RuntimeError(f"invalid header value Bearer {SECRET}")
+
+    with pytest.raises(kaggle.KaggleError) as caught:
+        retry.with_retries(fails)
+    told = "".join(traceback.format_exception(caught.value))
+    assert SECRET not in told
+    assert "RuntimeError" in str(caught.value)
 
 
 def test_an_old_token_is_reported_and_not_shown(server, tmp_path, monkeypatch, shown):

@@ -11,7 +11,7 @@ from utils import metrics, rsna
 from utils.crops import VIEWS
 from utils.inference import localisation
 from utils.inference.localisation import Candidate
-from utils.models import Grader, Locator
+from utils.models import Grader, Locator, device
 from utils.models.backbone import backbone
 from utils.models.grader import within_study
 from utils.models.locator import joint_log_softmax
@@ -261,3 +261,31 @@ def test_an_unknown_preset_names_those_there_are():
     there = "there are demo, smoke, cpu_long, zero_shot, t4, l4, a100"
     with pytest.raises(PresetError, match=there):
         get_preset("big")
+
+
+# --- where models run -----------------------------------------------------------------------------
+
+
+def test_a_gpu_that_cannot_run_this_torch_is_named_and_not_used(monkeypatch, caplog):
+    """As Kaggle's P100 with a torch that has no kernels for it any more."""
+
+    def refuse(*_, **__):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", refuse)
+    device.cache_clear()
+    try:
+        assert device() == "cpu"
+    finally:
+        device.cache_clear()
+    assert "The GPU cannot be used (CUDA error: no kernel image" in caplog.text
+    assert caplog.text.count("models run on the CPU") == 1
+
+
+def test_without_a_gpu_nothing_is_said(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    device.cache_clear()
+    assert device() == "cpu"
+    device.cache_clear()
+    assert not caplog.text

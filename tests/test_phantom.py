@@ -2,6 +2,7 @@
 measured in the images."""
 
 import hashlib
+import json
 import shutil
 
 import matplotlib.image
@@ -14,11 +15,13 @@ from sklearn.metrics import cohen_kappa_score
 from utils import metrics, phantom, rsna
 from utils.dicom import read_series
 from utils.metrics import HUMAN_KAPPA
-from utils.phantom.anatomy import SACRALISED, SIXTH_LUMBAR, make_spine
+from utils.phantom.anatomy import make_spine
+from utils.phantom.column import SACRALISED, SIXTH_LUMBAR
 from utils.phantom.grades import OPENING, sample_grades, ungraded
 from utils.phantom.sheet import contact_sheet, plane_through, spine_with
 from utils.phantom.signal import SHIFT_HZ, TISSUES, Sequence, acquire, render
 from utils.phantom.tissue import paint
+from utils.presets import Preset, PresetError, get_preset
 from utils.rsna import (
     AXIAL_T2,
     CANAL,
@@ -75,13 +78,32 @@ def test_an_interrupted_generation_is_finished_to_the_same_bytes(tmp_path):
 
 def test_another_phantom_or_a_foreign_folder_is_never_overwritten(tmp_path):
     root = phantom.make_dataset(tmp_path / "p", 1, seed=5, **SMALL)
-    with pytest.raises(phantom.PhantomError, match="holds another phantom"):
+    with pytest.raises(phantom.PhantomError, match="other settings, or by an earlier version"):
         phantom.make_dataset(root, 2, seed=5, **SMALL)
     (tmp_path / "q").mkdir()
     (tmp_path / "q" / "thesis.txt").write_text("mine")
     with pytest.raises(phantom.PhantomError, match="is not empty"):
         phantom.make_dataset(tmp_path / "q", 1)
     assert issubclass(phantom.PhantomError, ValueError)
+
+
+def test_what_a_kill_left_of_the_settings_does_not_make_a_folder_foreign(tmp_path):
+    (tmp_path / "partial-0badcafe-phantom.json.tmp").write_text('{"vers')
+    phantom.make_dataset(tmp_path, 0, test_studies=1, size=(64, 64), jobs=1)
+    assert (tmp_path / "phantom.json").is_file()
+
+
+def test_a_spec_comes_back_from_json_and_one_of_another_version_is_refused():
+    spec = phantom.PhantomSpec(7, 3, size=None, anomalies=("truncated file",))
+    settings = json.loads(json.dumps(spec.as_dict()))
+    assert phantom.PhantomSpec.from_dict(settings) == spec
+    without_seed = {name: value for name, value in settings.items() if name != "seed"}
+    for other in (without_seed, settings | {"colour": 1}, settings | {"version": 1}):
+        with pytest.raises(phantom.PhantomError, match="version"):
+            phantom.PhantomSpec.from_dict(other)
+        preset = get_preset("demo").as_dict() | {"phantom": other}
+        with pytest.raises(PresetError, match="another version of this project"):
+            Preset.from_dict(preset)
 
 
 def test_files_are_like_the_competitions(tables):
@@ -568,9 +590,11 @@ def test_contrast_jitter_changes_the_images_and_not_the_patient(tmp_path):
     assert not images & set(hashes(jittered / "train_images").values())
 
 
-def test_an_unknown_contrast_is_refused(tmp_path):
-    with pytest.raises(KeyError):
-        phantom.make_dataset(tmp_path / "x", 1, 6, **SMALL, contrast="lurid", jobs=1)
+@pytest.mark.parametrize("field", ["contrast", "grading", "prevalence"])
+def test_an_unknown_choice_is_refused_before_anything_is_written(tmp_path, field):
+    with pytest.raises(ValueError, match="lurid"):
+        phantom.make_dataset(tmp_path / "x", 1, **SMALL, **{field: "lurid"})
+    assert not (tmp_path / "x").exists()
 
 
 def test_contrast_jitter_depends_on_its_seed_alone():

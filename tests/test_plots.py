@@ -155,11 +155,11 @@ def test_a_median_that_was_not_found_is_said():
     assert ax.get_legend().get_texts()[0].get_text() == "spinal: median not found"
 
 
-def test_point_rows_shows_canal_points_head_to_foot_with_rows_downwards():
+def test_canal_points_are_shown_head_to_foot_with_rows_downwards():
     rows = [(rsna.CANAL, level, 100, 50 * k) for k, level in enumerate(rsna.LEVELS)]
     rows.append((rsna.CONDITIONS[1], "L1/L2", 5, 5))
     points = pd.DataFrame(rows, columns=["condition", "level", "x", "y"])
-    (ax,) = plots.point_rows(points).axes
+    (ax,) = plots.canal_points(points).axes
     (dots,) = ax.collections
     np.testing.assert_array_equal(dots.get_offsets(), points[["x", "y"]][:5])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == list(rsna.LEVELS)

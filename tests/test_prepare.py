@@ -20,9 +20,12 @@ from distributed import Client, LocalCluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import prepare, rsna
-from utils.dicom import Slice, read_series
+from utils import audit, prepare, rsna
+from utils.dicom import BY_ORDER, Series, Slice, read_series
+from utils.dicom.geometry import Numbering
+from utils.files import BusyError, OutputError, at_work
 from utils.prepare import canonical, load_study, make_folds, prepare_study, resample
+from utils.prepare.normalisation import intensity_limits
 
 LEFT, RIGHT = "Left Subarticular Stenosis", "Right Subarticular Stenosis"
 
@@ -92,6 +95,36 @@ def test_air_round_the_body_is_trimmed_and_positions_stay():
     assert prepare.trim([make_slice(np.zeros_like(body))])[0].pixels.shape == body.shape
     sizes_differ = [slices[0], make_slice(body[:, :30])]
     assert prepare.trim(sizes_differ)[0] is slices[0]
+
+
+def noisy_series(seed=0):
+    """Five sagittal slices of noise, brighter in the middle."""
+    rng = np.random.default_rng(seed)
+    slices = []
+    for k in range(5):
+        pixels = rng.gamma(2, 20, (180, 150))
+        pixels[45:135, 45:105] += 300
+        slices.append(replace(make_slice(pixels.astype(np.float32)), instance=k + 1))
+    return Series(tuple(slices))
+
+
+@pytest.mark.parametrize("fill", [0, 7])
+def test_a_border_without_signal_changes_no_intensity(fill):
+    """The same images in a larger field of view, filled with one value: padding, or zeros."""
+    plain = noisy_series()
+    padded = []
+    for one in plain.slices:
+        pixels = np.pad(one.pixels + np.float32(fill + 1), 39, constant_values=fill)
+        padded.append(replace(one, pixels=pixels))
+    larger = replace(plain, slices=tuple(padded))
+    raised = [replace(one, pixels=one.pixels + np.float32(fill + 1)) for one in plain.slices]
+    expected = intensity_limits([raised])
+    np.testing.assert_allclose(intensity_limits([list(larger.slices)]), expected, rtol=0.02)
+
+
+def test_an_image_of_one_grey_has_limits_too():
+    one = make_slice(np.full((9, 9), 5.0, np.float32))
+    assert intensity_limits([[one]]) == [(5.0, 5.0)]
 
 
 def test_directions_after_preparation(prepared, whole_study):
@@ -168,6 +201,22 @@ def test_points_that_contradict_each_other_in_the_patient_are_found():
         (rsna.CANAL, "L3/L4", "levels out of order"),
         (rsna.CANAL, "L4/L5", "levels out of order"),
     ]
+
+
+def test_a_target_with_several_points_has_none_that_can_be_trusted():
+    twice = [(rsna.CANAL, "L1/L2", 0, 60), (rsna.CANAL, "L1/L2", 0, 30), (LEFT, "L1/L2", 9, 60)]
+    kind = "several points for one target"
+    assert contradictory(twice) == [(rsna.CANAL, "L1/L2", kind)] * 2
+    same = [(rsna.CANAL, "L1/L2", 0, 60), (rsna.CANAL, "L1/L2", 0, 60.3)]
+    assert contradictory(same) == [(rsna.CANAL, "L1/L2", kind)]  # one of them is kept
+
+
+def test_points_on_slices_whose_numbers_are_unclear_are_not_used(tables, whole_study):
+    points, series = points_and_series(tables, whole_study)
+    unclear = {k: replace(one, numbering=Numbering(BY_ORDER)) for k, one in series.items()}
+    kept, unusable = prepare.points_in_mm(points, unclear)
+    assert kept.empty
+    assert {point.kind for point in unusable} == {"unclear instance numbers"}
 
 
 # --- one study: what is missing is named, and the rest is used ------------------------------------
@@ -255,6 +304,138 @@ def test_a_study_whose_download_has_continued_is_prepared_again(
     assert "no such folder" not in (out / "left_out.csv").read_text()
 
 
+def other_points(root, tables, study):
+    path = root / "train_label_coordinates.csv"
+    points = pd.read_csv(path)
+    points.loc[points.study_id == study, "x"] += 3
+    points.to_csv(path, index=False)
+
+
+def repaired_file(root, tables, study):
+    path = next(tables.folder(study, tables.series_of(study).series_id.iloc[0]).iterdir())
+    content = path.read_bytes()
+    path.write_bytes(content[:-2] + bytes(2))
+
+
+def other_description(root, tables, study):
+    path = root / "train_series_descriptions.csv"
+    rows = pd.read_csv(path)
+    first = rows.index[rows.study_id == study][0]
+    rows.loc[first, "series_description"] = "Axial T1"
+    rows.to_csv(path, index=False)
+
+
+@pytest.mark.parametrize("change", [other_points, repaired_file, other_description])
+def test_a_study_is_prepared_again_when_what_it_was_made_of_has_changed(
+    phantom_root, prepared, whole_study, tmp_path, change
+):
+    root = shutil.copytree(phantom_root, tmp_path / "data")
+    out = shutil.copytree(prepared, tmp_path / "prepared")
+    tables = rsna.load_tables(root)
+    change(root, tables, whole_study)
+    before = hashes(out)
+    prepare.prepare(root, out, folds=2)
+    after = hashes(out)
+    changed = {name for name in before if before[name] != after[name] and name[0] == "9"}
+    assert {name.split(".")[0] for name in changed} == {str(whole_study)}
+
+
+def cut_pixels(out, study):
+    path = out / f"{study}.npy"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def no_pixels(out, study):
+    (out / f"{study}.npy").unlink()
+
+
+def other_pixels(out, study):
+    np.save(out / f"{study}.npy", np.zeros(7, np.uint8))
+
+
+def half_a_json(out, study):
+    path = out / f"{study}.json"
+    path.write_text(path.read_text()[:100])
+
+
+def an_empty_json(out, study):
+    (out / f"{study}.json").write_text("{}")
+
+
+DAMAGES = [cut_pixels, no_pixels, other_pixels, half_a_json, an_empty_json]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_study_is_refused_and_prepared_again(
+    phantom_root, prepared, whole_study, tmp_path, damage
+):
+    out = shutil.copytree(prepared, tmp_path / "prepared")
+    damage(out, whole_study)
+    with pytest.raises(prepare.PreparedDataError, match=f"{whole_study}.+run 02_preprocess again"):
+        load_study(out, whole_study)
+    prepare.prepare(phantom_root, out, folds=2)
+    assert hashes(out) == hashes(prepared)
+
+
+def test_without_labels_studies_can_be_prepared_for_grading(phantom_root, tmp_path):
+    root = shutil.copytree(phantom_root, tmp_path / "data")
+    for name in ("train.csv", "train_label_coordinates.csv"):
+        (root / name).unlink()
+    folds = prepare.prepare(root, tmp_path / "out")
+    assert list(folds) == ["study_id", "fold"]
+    assert folds.empty
+    studies = rsna.load_tables(root).studies()
+    assert all(load_study(tmp_path / "out", study).series for study in studies)
+
+
+def refuse_to_list(monkeypatch, folder):
+    """As a folder of another user, or on a mount that has gone."""
+    listed = Path.iterdir
+
+    def iterdir(self):
+        if self == folder:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+
+
+def test_a_series_folder_that_cannot_be_listed_is_left_out_and_named(
+    phantom_root, whole_study, tmp_path, monkeypatch
+):
+    tables = rsna.load_tables(phantom_root)
+    series_id = series_ids(tables, whole_study)[rsna.AXIAL_T2]
+    refuse_to_list(monkeypatch, tables.folder(whole_study, series_id))
+    prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
+    left_out = dict(load_study(tmp_path, whole_study).left_out)
+    why = left_out[f"series {series_id} (Axial T2)"]
+    assert why.startswith("the folder cannot be read ([Errno 13] Permission denied")
+
+
+def test_a_data_folder_that_goes_away_stops_preparation_and_is_named(
+    phantom_root, tmp_path, monkeypatch
+):
+    refuse_to_list(monkeypatch, phantom_root)
+    gone = rf"{phantom_root} cannot be read any more \(Permission denied\)\. Mount it again"
+    with pytest.raises(prepare.PreparedDataError, match=gone):
+        prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
+
+
+def test_two_at_once_in_one_folder_are_not_possible(phantom_root, tmp_path):
+    with at_work(tmp_path), pytest.raises(BusyError, match="is at work here"):
+        prepare.prepare(phantom_root, tmp_path)
+
+
+def test_names_of_files_are_no_formulas_in_the_tables(phantom_root, whole_study, tmp_path):
+    root = shutil.copytree(phantom_root, tmp_path / "data")
+    tables = rsna.load_tables(root)
+    folder = tables.folder(whole_study, series_ids(tables, whole_study)[rsna.AXIAL_T2])
+    (folder / "=1+1").write_text("x")
+    table = audit.audit(root, tmp_path / "audit.csv")
+    assert "=1+1 is not a DICOM file" in set(table.seen)
+    assert ",'=1+1 is not" in (tmp_path / "audit.csv").read_text()
+
+
 def test_a_fault_that_has_become_known_is_heeded(phantom_root, whole_study, tmp_path, monkeypatch):
     prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
     series_id = int(rsna.load_tables(phantom_root).series_of(whole_study).series_id.iloc[0])
@@ -268,7 +449,7 @@ def test_a_fault_that_has_become_known_is_heeded(phantom_root, whole_study, tmp_
 
 def test_the_manifest_is_the_one_that_older_folders_have(prepared):
     assert (prepared / "manifest.json").read_text() == (
-        '{"version": 3, "spacing_mm": 0.75, "air": [10, 0.03], '
+        '{"version": 4, "spacing_mm": 0.75, "air": [10, 0.03], '
         '"percentiles": [1.0, 99.5], "one_scale": 2.0}'
     )
 
@@ -374,9 +555,10 @@ import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 from utils import prepare
+from utils.files import OutputError
 try:
     prepare.prepare(sys.argv[1], sys.argv[2], jobs=1)
-except prepare.PreparedDataError as error:
+except OutputError as error:
     print(error)
 """
 
@@ -385,14 +567,14 @@ def test_a_full_disk_is_a_clear_error_and_nothing_half_written_counts(phantom_ro
     out = tmp_path / "full"
     command = [sys.executable, "-c", ON_A_FULL_DISK, str(phantom_root), str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
-    advice = r"cannot be written \(.+\); free some space or choose another folder"
+    advice = r"9\d+.npy: cannot be written \(.+\). Free some space, or choose another folder"
     assert re.search(advice, done.stdout), done.stderr
     assert not list(out.glob("9*"))
 
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(phantom_root, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(prepare.PreparedDataError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         prepare.prepare(phantom_root, tmp_path / "file" / "prepared")
 
 

@@ -1,6 +1,7 @@
 """The vocabulary, the tables and their errors."""
 
 import doctest
+import re
 
 import numpy as np
 import pytest
@@ -97,24 +98,94 @@ def test_an_empty_cell_is_a_missing_grade(folder):
     assert rsna.load_tables(folder).labels.grade.isna().sum() == 1
 
 
-def test_a_wrong_grade_is_reported_with_file_column_and_row(folder):
+def rejected(folder):
+    return [str(cell) for cell in rsna.load_tables(folder).rejected]
+
+
+def test_a_wrong_grade_is_reported_with_file_column_and_row_and_missing(folder):
     write(folder, "train.csv", train_csv("Sever"))
-    place = r"train\.csv: column 'spinal_canal_stenosis_l1_l2', row 2: 'Sever'"
-    with pytest.raises(rsna.TableError, match=place):
+    place = "train.csv: column 'spinal_canal_stenosis_l1_l2', row 2: 'Sever'"
+    assert rejected(folder)[0].startswith(place)
+    grades = rsna.load_tables(folder).labels.grade
+    assert grades.isna().sum() == 1
+    assert (grades == "Normal/Mild").sum() == 24
+
+
+def test_words_may_be_in_another_case_and_have_blanks(folder):
+    write(folder, "train.csv", train_csv(" severe "))
+    write(folder, "train_series_descriptions.csv", SERIES_HEADER + "1,11,SAGITTAL t1 \n")
+    tables = rsna.load_tables(folder)
+    assert tables.labels.grade.tolist()[0] == "Severe"
+    assert tables.series.series_description.tolist() == ["Sagittal T1"]
+    assert not tables.rejected
+
+
+@pytest.mark.parametrize("text", ["", "Axial T1", "T2_TSE"])
+def test_an_unknown_description_is_kept_for_the_study_to_be_there(folder, text):
+    write(folder, "train_series_descriptions.csv", SERIES_HEADER + f"1,11,{text}\n1,12,Axial T2\n")
+    assert rsna.load_tables(folder).series.series_description.tolist() == [text, "Axial T2"]
+
+
+POINTS_HEADER = "study_id,series_id,instance_number,condition,level,x,y\n"
+GOOD_POINT = "1,11,2,Spinal Canal Stenosis,L1/L2,4,5\n"
+BAD_POINTS = {
+    "'x', row 4: 'here'": "1,11,2,Spinal Canal Stenosis,L1/L2,here,5\n",
+    "'x', row 4: inf": "1,11,2,Spinal Canal Stenosis,L1/L2,inf,5\n",
+    "'y', row 4: is empty": "1,11,2,Spinal Canal Stenosis,L1/L2,4,\n",
+    "'study_id', row 4: -1": "-1,11,2,Spinal Canal Stenosis,L1/L2,4,5\n",
+    "'study_id', row 4: 'one'": "one,11,2,Spinal Canal Stenosis,L1/L2,4,5\n",
+    "'instance_number', row 4: '2.5'": "1,11,2.5,Spinal Canal Stenosis,L1/L2,4,5\n",
+    "'series_id', row 4: '99999999999999999999'": (
+        "1,99999999999999999999,2,Spinal Canal Stenosis,L1/L2,4,5\n"
+    ),
+    "'level', row 4: 'L9/S1'": "1,11,2,Spinal Canal Stenosis,L9/S1,4,5\n",
+    "'condition', row 4: 'Scoliosis'": "1,11,2,Scoliosis,L1/L2,4,5\n",
+}
+
+
+@pytest.mark.parametrize("place", BAD_POINTS)
+def test_a_bad_row_is_left_out_and_named_as_an_editor_shows_it(folder, place, caplog):
+    text = POINTS_HEADER + GOOD_POINT + "\n" + BAD_POINTS[place]
+    write(folder, "train_label_coordinates.csv", text)
+    assert len(rsna.load_tables(folder).points) == 1
+    assert f"train_label_coordinates.csv: column {place}" in rejected(folder)[0]
+    assert f"column {place}" in caplog.text
+
+
+@pytest.mark.parametrize("place", BAD_POINTS)
+def test_where_no_row_is_left_the_table_is_refused(folder, place):
+    write(folder, "train_label_coordinates.csv", POINTS_HEADER + "\n\n" + BAD_POINTS[place])
+    with pytest.raises(rsna.TableError, match=re.escape(place)):
         rsna.load_tables(folder)
 
 
-def test_the_row_is_the_editors_row_also_after_blank_lines(folder):
-    write(folder, "train_series_descriptions.csv", SERIES_HEADER + "\n1,11,Sagittal T3\n")
-    with pytest.raises(rsna.TableError, match="row 3: 'Sagittal T3'"):
-        rsna.load_tables(folder)
+@pytest.mark.parametrize("row_id", ["abc_spinal_canal_stenosis_l1_l2", "1_headache_l1_l2", "", "1"])
+def test_a_row_id_that_names_no_target_is_left_out(folder, row_id):
+    header = "row_id,normal_mild,moderate,severe\n"
+    good = f"{rsna.row_id(1, rsna.CANAL, 'L1/L2')},0.3,0.3,0.4\n"
+    write(folder, "sample_submission.csv", f"{header}{good}{row_id},0.3,0.3,0.4\n")
+    tables = rsna.load_tables(folder)
+    assert len(tables.submission) == 1
+    assert "sample_submission.csv: column 'row_id', row 3" in rejected(folder)[0]
 
 
-def test_a_coordinate_that_is_no_number_is_reported(folder):
-    header = "study_id,series_id,instance_number,condition,level,x,y\n"
-    row = "1,11,2,Spinal Canal Stenosis,L1/L2,here,5\n"
-    write(folder, "train_label_coordinates.csv", header + row)
-    with pytest.raises(rsna.TableError, match="column 'x'"):
+def test_of_rows_that_are_there_more_than_once_the_first_counts(folder):
+    write(
+        folder, "train_series_descriptions.csv", SERIES_HEADER + "1,11,Sagittal T1\n1,11,Axial T2\n"
+    )
+    write(folder, "train.csv", train_csv() + train_csv("Moderate").splitlines()[1])
+    tables = rsna.load_tables(folder)
+    assert tables.series.series_description.tolist() == ["Sagittal T1"]
+    assert tables.labels.grade.tolist()[0] == "Severe"
+    assert [cell.why for cell in tables.rejected] == [
+        "1 is there more than once",
+        "1 and 11 is there more than once",
+    ]
+
+
+def test_a_series_table_without_rows_says_so(folder):
+    write(folder, "train_series_descriptions.csv", SERIES_HEADER)
+    with pytest.raises(rsna.TableError, match="the tables of series descriptions have no rows"):
         rsna.load_tables(folder)
 
 

@@ -1,5 +1,5 @@
-"""What the models are shown: the same windows as in use, moved by draws that depend on seed, epoch
-and study alone."""
+"""What the models are shown: the same crops as in use, in samples that depend on seed, epoch and
+study alone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +65,16 @@ def test_crops_are_cut_once_and_again_only_what_is_missing(prepared, studies):
     assert changed == [data.path(studies[0])]
 
 
+@pytest.mark.parametrize("damage", [b"", b"no crops", None])
+def test_damaged_crops_are_cut_again(prepared, studies, damage):
+    data = locator_data(prepared, studies)
+    whole = data[0]
+    for study in studies:
+        path = data.path(study)
+        path.unlink() if damage is None else path.write_bytes(damage)
+    assert same(data[0], whole)
+
+
 def test_a_disk_too_small_is_reported_before_it_is_full(prepared, studies, monkeypatch):
     data = LocatorDataset(prepared, studies, replace(PRESET, locator_px=80))
     monkeypatch.setattr(samples.shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
@@ -90,9 +100,9 @@ def test_other_sizes_have_other_files(prepared, studies):
     )
 
 
-def test_draws_depend_on_seed_epoch_and_study_only(prepared, studies):
+def test_samples_depend_on_seed_epoch_and_study_only(prepared, studies):
     a, b = (locator_data(prepared, studies) for _ in range(2))
-    [b[k] for k in range(3)]  # what was drawn before does not matter
+    [b[k] for k in range(3)]  # what was sampled before does not matter
     assert same(a[3], b[3])
     b.epoch.fill_(1)
     assert not same(a[3], b[3])
@@ -119,16 +129,16 @@ def test_held_out_studies_are_shown_as_they_are_in_use(prepared, studies):
     assert np.abs(shown.numpy() - crops).max() < 0.51  # what is kept is rounded to whole greys
 
 
-def test_heat_follows_the_points_through_every_draw(prepared, studies):
+def test_heat_follows_the_points_in_every_sample(prepared, studies):
     data = locator_data(prepared, studies)
     for epoch in range(4):
         data.epoch.fill_(epoch)
-        sought = losses.augmented_searches(default_collate([data[0]]), PRESET)
-        canal = sought["canal"][1][0].sum(0)  # (5, h, w)
+        searches = losses.augmented_searches(default_collate([data[0]]), PRESET)
+        canal = searches["canal"][1][0].sum(0)  # (5, h, w)
         assert canal.sum((1, 2)).numpy() == pytest.approx(np.ones(5), abs=1e-4)
         rows = (canal.sum(2) * torch.arange(canal.shape[1])).sum(1)
         assert (rows.diff() > 0).all(), "levels run head to foot"
-        left, right = (sought["recess"][1][:, 0, k] for k in (0, 1))
+        left, right = (searches["recess"][1][:, 0, k] for k in (0, 1))
         columns = torch.arange(left.shape[-1])
         assert ((left.sum(1) * columns).sum(1) > (right.sum(1) * columns).sum(1)).all(), (
             "left on image right, mirrored or not"
@@ -140,10 +150,10 @@ def test_levels_that_truncation_cuts_off_are_to_be_reported(prepared, studies):
     reported = 0
     for epoch in range(12):
         data.epoch.fill_(epoch)
-        _, heat, gone = losses.augmented_searches(default_collate([data[0]]), PRESET)["canal"]
+        _, heat, absent = losses.augmented_searches(default_collate([data[0]]), PRESET)["canal"]
         there = heat.sum((1, 3, 4)) > 0.5
-        assert torch.equal(gone, ~there), "every level is either to be found or to be reported"
-        order = gone[0].int().tolist()
+        assert torch.equal(absent, ~there), "every level is either to be found or to be reported"
+        order = absent[0].int().tolist()
         assert order in (sorted(order), sorted(order, reverse=True)), "an image ends on one side"
         reported += sum(order)
     assert 5 < reported < 40
@@ -152,8 +162,8 @@ def test_levels_that_truncation_cuts_off_are_to_be_reported(prepared, studies):
 def test_a_point_that_nobody_marked_is_neither_found_nor_missed(prepared, studies):
     batch = default_collate([locator_data(prepared, studies)[0]])
     batch.canal.points[..., 2, :] = torch.nan
-    _, heat, gone = losses.augmented_searches(batch, PRESET)["canal"]
-    assert not gone.any()
+    _, heat, absent = losses.augmented_searches(batch, PRESET)["canal"]
+    assert not absent.any()
     assert heat.sum((1, 3, 4))[0].tolist() == pytest.approx([1, 1, 0, 1, 1], abs=1e-3)
 
 
@@ -178,7 +188,7 @@ def test_labels_have_nothing_to_do_with_the_image_as_often_as_asked():
 
 
 def test_a_point_seen_in_a_crop_is_the_annotated_one(prepared, studies):
-    """From the heat map's peak back to mm, for windows as they are in use."""
+    """From the heat map's peak back to mm, for crops as they are in use."""
     data, study = locator_data(prepared, studies, augment=False), load_study(prepared, studies[0])
     points = point_table(study.points)
     heat = (

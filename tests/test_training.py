@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 import torch
 
-from utils import inference, metrics, rsna, training
+from utils import inference, metrics, prepare, rsna, training
 from utils.course import workspace
 from utils.crops import OTHER_TARGET
-from utils.files import Folder
+from utils.files import BusyError, Folder, at_work
 from utils.models import Grader
 from utils.prepare import PreparedDataError
 from utils.presets import Preset
@@ -109,7 +109,7 @@ training.fit(sys.argv[1], sys.argv[2], TINY, report=lambda *_: os.kill(os.getpid
 
 
 @pytest.mark.slow
-def test_a_new_machine_resumes_from_the_second_place(prepared, run, tmp_path):
+def test_a_new_machine_resumes_from_the_backup(prepared, run, tmp_path):
     with pytest.raises(Killed):
         training.fit(
             prepared,
@@ -163,8 +163,8 @@ def test_other_settings_never_continue_an_old_run(prepared, run):
         training.fit(prepared, run, replace(TINY, features=64))
 
 
-def test_a_run_belongs_to_one_deal_of_studies_to_folds(prepared, run, tmp_path):
-    """A study held out now may have been trained from in the deal before."""
+def test_a_run_belongs_to_one_assignment_of_studies_to_folds(prepared, run, tmp_path):
+    """A study held out now may have been trained on in the assignment before."""
     other = shutil.copytree(prepared, tmp_path / "prepared")
     assigned = pd.read_csv(other / "folds.csv")
     assigned.assign(fold=1 - assigned.fold).to_csv(other / "folds.csv", index=False)
@@ -197,7 +197,7 @@ def test_out_of_fold_predictions_hold_each_held_out_study_once(prepared, run):
     assert np.isfinite(training.oof_score(prepared, run).total)
 
 
-def test_without_a_store_it_says_which_notebook_makes_it(tmp_path):
+def test_without_prepared_data_it_says_which_notebook_makes_it(tmp_path):
     with pytest.raises(ValueError, match="run 02_preprocess"):
         training.fit(tmp_path, tmp_path / "run", TINY)
 
@@ -367,7 +367,7 @@ def test_gradients_of_several_steps_can_make_one_update(prepared, tmp_path):
 )
 def test_precision_is_what_the_device_does_natively(monkeypatch, cuda, native, chosen):
     """A T4 says it supports bf16, because it counts what it emulates."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(trainer, "device", lambda: "cuda" if cuda else "cpu")
     monkeypatch.setattr(
         torch.cuda,
         "is_bf16_supported",
@@ -376,33 +376,38 @@ def test_precision_is_what_the_device_does_natively(monkeypatch, cuda, native, c
     assert trainer.precision() == chosen
 
 
+def test_two_runs_in_one_folder_at_once_are_not_possible(prepared, tmp_path):
+    with at_work(tmp_path / "fold0"), pytest.raises(BusyError, match="is at work here"):
+        training.fit(prepared, tmp_path, TINY)
+
+
+def test_without_labels_there_is_nothing_to_learn(phantom_root, tmp_path):
+    root = shutil.copytree(phantom_root, tmp_path / "data")
+    (root / "train.csv").unlink()
+    prepare.prepare(root, tmp_path / "prepared", folds=2)
+    with pytest.raises(prepare.PreparedDataError, match="no study here has labels"):
+        training.fit(tmp_path / "prepared", tmp_path / "run", TINY)
+
+
+def test_damaged_settings_of_a_run_are_named(prepared, run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    (folder / "preset.json").write_bytes(b"\xff{")
+    with pytest.raises(training.TrainingError, match=r"preset.json cannot be read .+ delete it"):
+        training.fit(prepared, folder, TINY)
+
+
+def test_damaged_weights_of_a_finished_model_are_named(prepared, run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    (folder / "fold0" / "locator" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(training.TrainingError, match="delete this file, and it is trained again"):
+        training.fit(prepared, folder, TINY)
+
+
 def test_learning_rate_warms_up_and_comes_down():
     factors = [trainer.warm_up_and_cosine(step, 100) for step in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert max(factors) == pytest.approx(1.0)
     assert factors[-1] < 0.03
-
-
-def test_temperature_cools_what_is_too_sure():
-    rng = np.random.default_rng(0)
-    rows = [(s, *t) for s in range(60) for t in rsna.TARGETS]
-    logits = rng.normal(0, 1, (len(rows), 3))
-    grades = [rsna.GRADES[rng.choice(3, p=np.exp(z) / np.exp(z).sum())] for z in logits]
-    labels = pd.DataFrame(rows, columns=["study_id", "condition", "level"]).assign(grade=grades)
-    table = labels.assign(row_id=[rsna.row_id(*row) for row in rows])
-    table[list(rsna.GRADE_COLUMNS)] = (
-        logits * 2.5
-    )  # the same opinion, two and a half times too sure
-    assert 1.8 < metrics.fit_temperature(labels, table) <= 3.0
-
-
-def test_temperature_stays_one_where_there_is_nothing_to_score():
-    rows = [(1, *target) for target in rsna.TARGETS]
-    labels = pd.DataFrame(rows, columns=["study_id", "condition", "level"]).assign(grade=None)
-    table = labels.assign(
-        row_id=[rsna.row_id(*row) for row in rows], **dict.fromkeys(rsna.GRADE_COLUMNS, 0.0)
-    )
-    assert metrics.fit_temperature(labels, table) == 1.0
 
 
 def test_an_odd_batch_for_mixup_is_reported(caplog):
@@ -443,7 +448,7 @@ def test_beginning_with_another_run_has_a_folder_of_its_own(run, tmp_path, monke
 
 @pytest.mark.slow
 def test_predictions_for_patients_expect_grades_as_frequent_as_patients_have(prepared, tmp_path):
-    """The prior of the published shares, and each logit shifted by a fraction of how much more
+    """The prior of the published frequencies, and each logit shifted by a fraction of how much more
     frequent its grade is there."""
     training.fit(
         prepared,
@@ -453,13 +458,12 @@ def test_predictions_for_patients_expect_grades_as_frequent_as_patients_have(pre
         ),
     )
     run = inference.load_run(tmp_path / "run")
-    shares = np.array([0.955, 0.034, 0.011]) * (
-        1,
-        2,
-        4,
-    )  # canal at L1/L2, each grade counted by its weight
+    # of the canal at L1/L2, each grade counted by its weight
+    frequencies = np.array([0.955, 0.034, 0.011]) * (1, 2, 4)
     canal = rsna.CANAL, "L1/L2"
-    assert run.prior.loc[canal].to_numpy() == pytest.approx(shares / shares.sum(), abs=1e-3)
+    assert run.prior.loc[canal].to_numpy() == pytest.approx(
+        frequencies / frequencies.sum(), abs=1e-3
+    )
     labels = pd.read_csv(prepared / "labels.csv")
     assert run.training_prior.loc[canal].to_numpy() == pytest.approx(
         metrics.prior(labels, smoothing=4).loc[canal].to_numpy()

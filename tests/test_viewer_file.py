@@ -206,6 +206,222 @@ def test_the_wheel_scrolls_and_stops_at_the_end(show):
     assert screen.slice(SAGITTAL_T1) == 5
 
 
+PAGE_TALLER = """() => {
+  document.body.insertAdjacentHTML("afterbegin", '<p style="height: 700px">text</p>');
+  document.body.insertAdjacentHTML("beforeend", '<p style="height: 3000px">text</p>');
+  scrollTo(0, 0);
+}"""
+RESTED = 300  # ms: longer than the wheel has to rest for its next movement to be a new one
+
+
+def scrolled(screen):
+    return round(screen.page.evaluate("scrollY"))
+
+
+def test_a_page_that_is_being_scrolled_is_not_stopped_by_a_pane(show):
+    screen = show()
+    screen.page.evaluate(PAGE_TALLER)
+    screen.page.mouse.move(600, 400)  # on the text; the panes come under the pointer
+    before = screen.slices()
+    for _ in range(40):
+        screen.page.mouse.wheel(0, 40)
+        screen.page.wait_for_timeout(16)
+    assert scrolled(screen) >= 0.9 * 40 * 40
+    assert screen.slices() == before
+
+
+def test_at_the_last_slice_a_new_movement_scrolls_the_page(show):
+    screen = show()
+    screen.page.evaluate(PAGE_TALLER)
+    screen.view(SAGITTAL_T1).scroll_into_view_if_needed()
+    screen.view(SAGITTAL_T1).hover()
+    start = scrolled(screen)
+    for _ in range(8):  # on and on: the pane keeps what began in it
+        screen.page.mouse.wheel(0, 60)
+        screen.page.wait_for_timeout(16)
+    assert screen.slice(SAGITTAL_T1) == 5
+    assert scrolled(screen) == start
+    screen.page.wait_for_timeout(RESTED)
+    screen.page.mouse.wheel(0, 60)
+    screen.page.wait_for_timeout(100)
+    assert scrolled(screen) == start + 60
+    screen.page.wait_for_timeout(RESTED)
+    screen.view(SAGITTAL_T1).hover()
+    start = scrolled(screen)
+    screen.page.mouse.wheel(0, -60)  # the other way there are slices
+    screen.page.wait_for_timeout(100)
+    assert screen.slice(SAGITTAL_T1) == 4
+    assert scrolled(screen) == start
+
+
+def swipe(screen, start, by, steps=10):
+    """One finger from start (px of the page) by (x, y) px."""
+    touch = screen.page.context.new_cdp_session(screen.page)
+
+    def send(name, *points):
+        touch.send("Input.dispatchTouchEvent", {"type": name, "touchPoints": list(points)})
+
+    for k in range(steps + 1):
+        x, y = (start[i] + by[i] * k / max(steps, 1) for i in (0, 1))
+        send("touchMove" if k else "touchStart", {"x": x, "y": y, "id": 0})
+        screen.page.wait_for_timeout(16)
+    send("touchEnd")
+    screen.page.wait_for_timeout(100)
+
+
+def test_a_finger_scrolls_the_page_past_a_pane_and_a_tap_points(show):
+    screen = show()
+    screen.page.evaluate(PAGE_TALLER)
+    screen.view(AXIAL_T2).scroll_into_view_if_needed()
+    before, start = screen.slices(), scrolled(screen)
+    swipe(screen, screen.at(AXIAL_T2, (20, 30)), (0, -200))
+    assert scrolled(screen) > start + 100
+    assert screen.slices() == before  # the crosshair has not moved
+    swipe(
+        screen, screen.at(AXIAL_T2, (47.5, 29.5)), (0, 0), steps=0
+    )  # as with a click: to the left
+    assert screen.slices()[0] == 5
+
+
+SCALES = {
+    "transform": "transform: scale(0.6); transform-origin: 30px 20px",
+    "magnified": "transform: scale(1.5); transform-origin: 0 0",
+    "zoom": "zoom: 0.7",
+}
+
+
+@pytest.mark.parametrize("how", SCALES)
+def test_on_a_scaled_page_a_click_means_what_it_points_at(show, how):
+    screen = show()
+    screen.page.evaluate(f"() => document.body.style.cssText += '; {SCALES[how]}'")
+    view = screen.view(SAGITTAL_T2).bounding_box()
+    canvas = screen.view(SAGITTAL_T2).locator("canvas").first
+    spot = (view["x"] + view["width"] / 2, view["y"] + view["height"] / 2)
+    screen.page.mouse.move(*spot)
+    screen.page.wait_for_timeout(150)
+    shown = screen.text(SAGITTAL_T2, "tr").split("\n")[0]
+    screen.page.evaluate("() => document.body.removeAttribute('style')")
+    screen.page.wait_for_timeout(150)
+    view = screen.view(SAGITTAL_T2).bounding_box()
+    screen.page.mouse.move(view["x"] + view["width"] / 2, view["y"] + view["height"] / 2)
+    screen.page.wait_for_timeout(150)
+    numbers = [re.findall(r"-?\d+\.\d", text) for text in (shown, screen.text(SAGITTAL_T2, "tr"))]
+    np.testing.assert_allclose(*np.array(numbers, float)[:, :3], atol=2.0)
+    assert canvas.evaluate("canvas => canvas.width > 0")
+
+
+def test_the_canvas_has_the_pixels_of_the_screen_it_is_on(show):
+    screen = show()
+    devtools = screen.page.context.new_cdp_session(screen.page)
+    canvas = screen.view(AXIAL_T2).locator("canvas").first
+    for ratio in (2, 1):
+        metrics = {"width": 1200, "height": 900, "deviceScaleFactor": ratio, "mobile": False}
+        devtools.send("Emulation.setDeviceMetricsOverride", metrics)
+        screen.move(AXIAL_T2, (30 + ratio, 30))
+        screen.view(AXIAL_T2).focus()
+        screen.press("ArrowUp" if ratio == 2 else "ArrowDown")
+        has, needs = canvas.evaluate("c => [c.width, c.clientWidth * devicePixelRatio]")
+        assert has == pytest.approx(needs, abs=2)
+
+
+# As protection against fingerprinting does: some of the pixels that are read back are others.
+NOISE = """() => {
+  const read = CanvasRenderingContext2D.prototype.getImageData;
+  CanvasRenderingContext2D.prototype.getImageData = function (...box) {
+    const image = read.apply(this, box);
+    for (let i = 0; i < image.data.length; i += 12) image.data[i] ^= 255;
+    return image;
+  };
+}"""
+NO_WEBCODECS = "() => { delete globalThis.ImageDecoder; }"
+GREYS = """async ([code, jpegs, sizes]) => {
+  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  const { decode } = await import(url);
+  const decoded = [];
+  for (const [k, jpeg] of jpegs.entries())
+    decoded.push(await decode(Uint8Array.from(atob(jpeg), (c) => c.charCodeAt(0)), sizes[k]));
+  return decoded.map(({ grey, isNoisy }) => [Array.from(grey), isNoisy]);
+}"""
+
+
+def decoded(browser, root, *scripts):
+    """Greys of one image of each series and whether they are noisy, in a page after these
+    scripts."""
+    data = viewer.payload(rsna.load_tables(root), STUDY)
+    slices = [series["slices"][0] for series in data.study["series"] if series["slices"]]
+    jpegs = [base64.b64encode(data.images[slice(*one["bytes"])]).decode() for one in slices]
+    context = browser.new_context()
+    page = context.new_page()
+    blank = root / "blank.html"  # a file is a secure context, which WebCodecs needs
+    blank.write_text("<!doctype html>")
+    page.goto(blank.as_uri())
+    for script in scripts:
+        page.evaluate(script)
+    code = viewer.module() + "\nexport { decode };"
+    found = page.evaluate(GREYS, [code, jpegs, [one["size"] for one in slices]])
+    context.close()
+    return found
+
+
+def test_where_a_canvas_reads_back_noise_images_are_decoded_without(browser, root):
+    plain = decoded(browser, root)
+    assert not any(noisy for _, noisy in plain)
+    exact = decoded(browser, root, NOISE)
+    for (grey, _), (again, noisy) in zip(plain, exact, strict=True):
+        assert not noisy
+        np.testing.assert_allclose(again, grey, atol=1)
+
+
+def test_and_where_that_is_not_possible_it_is_said(browser, root, tmp_path):
+    assert all(noisy for _, noisy in decoded(browser, root, NOISE, NO_WEBCODECS))
+    context = browser.new_context()
+    for script in (NOISE, NO_WEBCODECS):
+        context.add_init_script(f"({script})()")
+    page = context.new_page()
+    page.goto(viewer.StudyViewer(root, STUDY).save_html(tmp_path / "x.html").as_uri())
+    page.locator(".notice").wait_for(state="visible")
+    assert "protects against fingerprinting" in page.locator(".notice").inner_text()
+    context.close()
+
+
+TYPED = {  # modifiers that only helped to type the key: AltGr on Windows and Linux, Option on a Mac
+    "AltGr as Windows reports it": {"ctrlKey": True, "altKey": True},
+    "Option": {"altKey": True},
+    "none": {},
+}
+SHORTCUTS = {
+    "Ctrl": {"ctrlKey": True},
+    "Cmd": {"metaKey": True},
+    "Cmd-Option": {"metaKey": True, "altKey": True},
+}
+SEND_KEY = """(view, init) => view.dispatchEvent(
+  new KeyboardEvent("keydown", { bubbles: true, cancelable: true, ...init }))"""
+
+
+@pytest.mark.parametrize("with_what", TYPED | SHORTCUTS)
+def test_keys_that_need_a_modifier_to_be_typed_work_and_shortcuts_stay_the_pages(show, with_what):
+    screen = show()
+    modifiers = (TYPED | SHORTCUTS)[with_what]
+    view = screen.view(AXIAL_T2)
+    view.focus()
+    before = screen.window(AXIAL_T2)
+    view.evaluate(SEND_KEY, {"key": ",", **modifiers})
+    screen.page.wait_for_timeout(100)
+    assert (screen.window(AXIAL_T2) != before) == (with_what in TYPED)
+    view.evaluate(SEND_KEY, {"key": "4", "altKey": True})  # Alt-4 is the page's, or the browser's
+    screen.page.wait_for_timeout(100)
+    assert screen.window(AXIAL_T2) != (350, 175)
+
+
+def test_grade_colours_stay_where_the_system_forces_its_own(show):
+    screen = show()
+    chip = screen.chosen.locator(".chip").first
+    colour = "chip => getComputedStyle(chip).backgroundColor"
+    before = chip.evaluate(colour)
+    screen.page.emulate_media(forced_colors="active")
+    assert chip.evaluate(colour) == before
+
+
 def test_keys_and_bar_scroll_and_say_the_slice(show):
     screen = show()
     view = screen.view(SAGITTAL_T1)

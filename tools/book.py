@@ -53,8 +53,8 @@ FILES = {PROJECT / page.source: page.file for page in PAGES}
 IGNORED = set((PROJECT / ".gitignore").read_text("utf-8").replace("/", "").split())
 REPOSITORY = _repository()
 COVER_END = f"""
-The [glossary](docs/glossary.md) explains the terms; [its card](released/CARD.md) says what the run
-that ships with the project can do, and what it cannot; [On Kaggle](docs/kaggle.md) says how to run
+The [glossary](docs/glossary.md) explains the terms; the [card of the released
+run](released/CARD.md) says what it can and cannot do; [On Kaggle](docs/kaggle.md) says how to run
 all this with the internet off.
 
 These pages show the notebooks as they ran, and need no network: their viewers work. To change

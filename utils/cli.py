@@ -18,7 +18,8 @@ def parser(module: str, description: str) -> ArgumentParser:
 
 def run(main: Callable[[], None]) -> None:
     """Call main; a LumbarError or OSError becomes one line on stderr and exit status 2."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    logging.basicConfig(format="%(message)s")  # other packages' from WARNING up
+    logging.getLogger("utils").setLevel(logging.INFO)
     try:
         main()
     except (LumbarError, OSError) as error:

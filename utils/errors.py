@@ -1,4 +1,4 @@
-"""What may go wrong that the person at the keyboard can mend: one base class for all such
+"""What may go wrong that the person at the keyboard can correct: one base class for all such
 errors."""
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, in one folder or in two.
+"""Files that are whole or not there, in one folder or in two, and one process at a time.
 
 A run's folder may have a backup (on Drive, say) that is given a copy of every file and gives back
 what a new machine lacks.
@@ -10,29 +10,123 @@ import contextlib
 import hashlib
 import logging
 import os
+import secrets
 import shutil
-from collections.abc import Callable
+import socket
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from utils.errors import LumbarError
+
 log = logging.getLogger(__name__)
-# The name of a file while it is being written; another process has another.
-PARTIAL = f"partial-{os.getpid()}.tmp"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
 
 
-def write_atomic(path: Path, write: str | Callable[[Path], object]) -> Path:
-    """Write a file under another name, then rename it: a kill leaves the old file or the new one,
-    never half of it.
+class BusyError(LumbarError):
+    """Another process is at work in this folder; the message says which."""
 
-    write  the text, or a function that writes to the path it is given
+
+class OutputError(LumbarError, OSError):
+    """A file that cannot be written; the message names it and says why."""
+
+
+@contextlib.contextmanager
+def at_work(folder: Path, name: str = "work") -> Iterator[None]:
+    """Inside, no other process works in this folder under the same name. Raises BusyError, or
+    OutputError if the folder cannot be written.
+
+    The operating system frees the lock of a process that has died. Where a disk has no locks (some
+    network mounts), work goes on without.
     """
-    unfinished = path.with_name(f"{PARTIAL.removesuffix('.tmp')}-{path.name}.tmp")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f".{name}.lock")
+        owner = folder / f".{name}.owner"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise BusyError(
+                f"{folder}: {_read_or(owner, 'another process')} is at work here. "
+                "Wait until it has ended, or choose another folder"
+            ) from None
+        except NotImplementedError:
+            log.warning(f"{folder}: this disk has no locks; run one process at a time here.")
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {_now()},")
     try:
-        if isinstance(write, str):
-            unfinished.write_text(write, encoding="utf-8")
-        else:
-            write(unfinished)
-        unfinished.replace(path)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _read_or(path: Path, default: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8") or default
+    except OSError:
+        return default
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """An OSError inside (a full disk, a folder that is read-only) becomes an OutputError that names
+    the path."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({reason(error)}). Free some space, or choose another "
+            "folder; then run this again: what is finished is kept"
+        ) from error
+
+
+def partial_name(name: str = "") -> str:
+    """The name of a file while it is being written: another one for every process, thread and
+    machine."""
+    return f"partial-{secrets.token_hex(4)}-{name}.tmp"
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """A table as CSV in which no cell is a formula to a spreadsheet: names of files and folders may
+    begin with = or +."""
+    text = table.select_dtypes(["object", "string"])
+    return table.assign(**{name: text[name].map(_no_formula) for name in text}).to_csv(index=False)
+
+
+def _no_formula(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
+Content = str | bytes | Callable[[Path], object]
+
+
+def write_atomic(path: Path, content: Content) -> Path:
+    """Write a file under another name, then rename it: a kill leaves the old file or the new one,
+    never half of it. Raises OutputError.
+
+    content  text, bytes, or a function that writes to the path it is given
+    """
+    unfinished = path.with_name(partial_name(path.name))
+    try:
+        with writing(path):
+            if isinstance(content, str):
+                unfinished.write_text(content, encoding="utf-8")
+            elif isinstance(content, bytes):
+                unfinished.write_bytes(content)
+            else:
+                content(unfinished)
+            unfinished.replace(path)
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
@@ -46,7 +140,7 @@ def digest(path: Path) -> str:
 
 
 class Folder:
-    """A folder, and the same folder in a second place, its backup, if there is one.
+    """A folder, and the same folder elsewhere, its backup, if there is one.
 
     The backup folder is made now and never again: where a mount has gone there is an empty folder,
     and what is written there is lost.
@@ -65,16 +159,17 @@ class Folder:
     def __truediv__(self, name: str) -> Folder:
         return Folder(self.path / name, self.backup and self.backup / name, self.mount)
 
-    def write(self, name: str, write: str | Callable[[Path], object]) -> Path:
-        """write_atomic into the folder, then a copy into the backup."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.path / name, write)
+    def write(self, name: str, content: Content) -> Path:
+        """write_atomic into the folder, then a copy into the backup. Raises OutputError."""
+        with writing(self.path / name):
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path / name, content)
         self.copy(name)
         return self.path / name
 
     def copy(self, name: str) -> None:
         """Into the backup, under its name only when it has been read back as the same. A backup
-        that fails is reported once, and work goes on without it."""
+        that fails is reported once, and work continues without it."""
         if self.backup is None or self.mount is None:
             return
         try:
@@ -85,7 +180,7 @@ class Folder:
         except OSError as error:
             self.report_once(
                 f"{self.backup} cannot be written ({reason(error)}). "
-                f"Work goes on; {self.path} holds everything."
+                f"Work continues; {self.path} holds everything."
             )
 
     def restore(self, names: str = "*") -> None:
@@ -115,14 +210,16 @@ class Folder:
         try:
             found = [path for path in sorted(self.backup.rglob(names)) if path.is_file()]
             return [(path, self.path / path.relative_to(self.backup)) for path in found]
-        except OSError:  # a mount that has died answers every question with an error
+        except OSError:  # a mount that has died raises an error on every access
             return []
 
 
 def reason(error: Exception) -> str:
     """What an error says, in the words of the operating system where there are such."""
+    if isinstance(error, OutputError) and isinstance(error.__cause__, OSError):
+        error = error.__cause__
     number = getattr(error, "errno", None)
-    return os.strerror(number) if number else str(error).splitlines()[0]
+    return os.strerror(number) if number else " ".join(str(error).split()) or type(error).__name__
 
 
 def _copy_checked(source: Path, target: Path) -> None:

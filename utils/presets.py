@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from utils.errors import LumbarError
-from utils.phantom import SIZES, PhantomSpec
+from utils.phantom import SIZES, PhantomError, PhantomSpec
 
 
 class PresetError(LumbarError):
@@ -68,7 +68,10 @@ class Preset:
         if set(settings) != known:
             odd = ", ".join(sorted(known ^ set(settings))[:4])
             raise PresetError(f"settings of another version of this project ({odd}, …)")
-        phantom = PhantomSpec.from_dict(settings["phantom"])
+        try:
+            phantom = PhantomSpec.from_dict(settings["phantom"])
+        except (PhantomError, TypeError, KeyError) as error:
+            raise PresetError(f"settings of another version of this project: {error}") from error
         return cls(**settings | {"phantom": phantom, "train_folds": tuple(settings["train_folds"])})
 
 

@@ -11,6 +11,9 @@ from typing import NamedTuple
 # Kind of finding -> what the rest of this package does about it.
 KINDS = {
     # found in the tables
+    "unusable cell": "its row is left out; of a grade only the grade",
+    "unknown description": "the series is left out",
+    "folder in no table": "not used; the viewer shows a series of a listed study",
     "study without images": "the study is skipped",
     "series without images": "treated as if the series did not exist",
     "missing series": "its views are masked; a target that no view shows gets the weighted prior",
@@ -38,6 +41,7 @@ KINDS = {
     "wrong body part": "look at it; if it is one, drop the series in known_faults.csv",
     "point outside the image": "left out",
     "point on a missing slice": "left out",
+    "several points for one target": "all are left out, or all but one where they agree",
     "sides exchanged": "both points are left out",
     "levels out of order": "both points are left out",
 }

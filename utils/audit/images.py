@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from os.path import isdir
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,7 +66,7 @@ def in_study(tables: Tables, study_id: int) -> Iterator[Finding]:
     read: dict[int, Series] = {}
     for row in tables.series_of(study_id).itertuples():
         folder = tables.folder(study_id, row.series_id)
-        if not folder.is_dir():  # found in the tables
+        if not isdir(folder):  # found in the tables
             continue
         try:
             series = read_series(folder)
@@ -102,7 +103,7 @@ def _tags(one: ReadSeries) -> Iterator[Finding]:
 def _first_header(one: ReadSeries) -> pydicom.Dataset:
     """The optional tags of the series' first usable file."""
     unusable = {name for name, _ in one.series.left_out}
-    paths = [p for p in sorted(one.folder.iterdir()) if not p.name.startswith(".")]
+    paths = [p for p in sorted(one.folder.iterdir()) if p.is_file() and p.name[0] != "."]
     first = next(path for path in paths if path.name not in unusable)
     tags = list(OPTIONAL_TAGS)
     return pydicom.dcmread(first, stop_before_pixels=True, specific_tags=tags, force=True)

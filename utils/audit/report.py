@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from utils.audit.findings import Finding
 from utils.audit.images import in_study
 from utils.audit.tables import in_tables
-from utils.files import write_atomic
+from utils.files import csv_text, write_atomic
 from utils.rsna import Tables, load_tables
 
 
@@ -29,7 +29,7 @@ def audit(root: str | Path, out: str | Path | None = None, jobs: int = 2) -> pd.
     table = table.astype({"study_id": "Int64", "series_id": "Int64"})
     table = table.sort_values(["kind", "study_id"], ignore_index=True)
     if out is not None:
-        write_atomic(Path(out), table.to_csv(index=False))
+        write_atomic(Path(out), csv_text(table))
     return table
 
 

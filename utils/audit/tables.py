@@ -12,14 +12,26 @@ from itertools import chain
 import pandas as pd
 
 from utils.audit.findings import Finding
-from utils.rsna import AXIAL_T2, FAMILY, SERIES, Tables, faults_in, is_placeholder
+from utils.rsna import (
+    AXIAL_T2,
+    FAMILY,
+    SERIES,
+    SPLITS,
+    Tables,
+    faults_in,
+    is_placeholder,
+    numbered_folders,
+)
 
 
 def in_tables(tables: Tables) -> Iterator[Finding]:
     """Findings that need no image."""
     checks = (
+        _unusable_cells,
+        _unknown_descriptions,
         _missing_studies,
         _missing_folders,
+        _unlisted_folders,
         _numbers_of_series,
         _sides_apart,
         _unpaired_labels,
@@ -27,6 +39,19 @@ def in_tables(tables: Tables) -> Iterator[Finding]:
         _known_faults,
     )
     return chain.from_iterable(check(tables) for check in checks)
+
+
+def _unusable_cells(tables: Tables) -> Iterator[Finding]:
+    """Cells that do not fit their column, and rows that are there more than once."""
+    for cell in tables.rejected:
+        yield Finding("unusable cell", seen=str(cell))
+
+
+def _unknown_descriptions(tables: Tables) -> Iterator[Finding]:
+    """Series whose description is none of the three that the data set has."""
+    for row in tables.series[~tables.series.series_description.isin(SERIES)].itertuples():
+        seen = f"described as {row.series_description!r}"
+        yield Finding("unknown description", row.study_id, row.series_id, seen=seen)
 
 
 def _missing_studies(tables: Tables) -> Iterator[Finding]:
@@ -52,6 +77,20 @@ def _missing_folders(tables: Tables) -> Iterator[Finding]:
             if not tables.folder(row.study_id, row.series_id).is_dir():
                 seen = f"no folder for this {row.series_description}"
                 yield Finding("series without images", row.study_id, row.series_id, seen=seen)
+
+
+def _unlisted_folders(tables: Tables) -> Iterator[Finding]:
+    """Folders of studies, and of series within listed studies, that no table lists."""
+    listed = tables.series.groupby("study_id").series_id.agg(set)
+    for split in SPLITS:
+        for study in tables.studies(split):
+            if study not in listed.index:
+                yield Finding("folder in no table", study, seen=f"{split}_images/{study}")
+                continue
+            there = set(numbered_folders(tables.folder(study)))
+            for series_id in sorted(there - listed[study]):
+                seen = f"{split}_images/{study}/{series_id}"
+                yield Finding("folder in no table", study, series_id, seen=seen)
 
 
 def _numbers_of_series(tables: Tables) -> Iterator[Finding]:

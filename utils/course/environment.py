@@ -37,7 +37,7 @@ def environment() -> str:
 
 def home() -> Path:
     """The folder for everything that is written: LUMBAR_HOME, or the environment's own."""
-    return Path(os.environ.get("LUMBAR_HOME", HOMES[environment()])).resolve()
+    return Path(os.environ.get("LUMBAR_HOME", HOMES[environment()])).expanduser().resolve()
 
 
 def report() -> pd.DataFrame:
@@ -101,9 +101,14 @@ def _gpu() -> dict[str, str]:
         import torch  # here and not above: notebook 1 runs without torch
     except ImportError:
         return {"GPU": "unknown: no torch; notebooks 3 and 4 need it"}
+    from utils.models import device
+
     if not torch.cuda.is_available():
         to_get = GPU_SETTING[environment()]
         return {"GPU": "none; presets demo and cpu_long need none", "to get a GPU": to_get}
+    if device() == "cpu":  # the log says why
+        name = torch.cuda.get_device_name(0)
+        return {"GPU": f"{name}, not usable by torch {torch.__version__}"[:50]}
     gpu = torch.cuda.get_device_properties(0)
     # With emulation a T4 would say yes; it has fp16 only.
     native_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -4,14 +4,13 @@ In: a series folder, or one file. Out: a `Series` of `Slice`s in anatomical orde
 transforms; or a `DicomError` that names the file and the reason. Read `geometry` first (where a
 pixel is in the patient; the only module that users of a `Series` need), then `reader` (folder to
 series), `stack` (which images of a folder make one stack), `attributes` (which tags are read and
-how they are checked) and `pixels` (decoding, bits, rescale). What can wait: `intensity` (the
-range of a series), `header` (the fast path for the competition's files), `content` (limits on
-size), `jpeg` (decoding in a separate process), `errors`.
+how they are checked) and `pixels` (decoding, bits, rescale). What can wait: `header` (the fast path
+for the competition's files), `content` (limits on size), `jpeg` (decoding in a separate process),
+`errors`.
 """
 
 from utils.dicom.errors import DicomError
 from utils.dicom.geometry import BY_NAME, BY_ORDER, BY_TAG, Series, Slice, in_order
-from utils.dicom.intensity import sampled_intensities
 from utils.dicom.reader import read_file, read_series
 from utils.dicom.stack import OTHER_PLANE, SAME_IMAGE, SAME_PLANE
 
@@ -28,5 +27,4 @@ __all__ = [
     "in_order",
     "read_file",
     "read_series",
-    "sampled_intensities",
 ]

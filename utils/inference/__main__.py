@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from utils import cli, metrics
+from utils.files import write_atomic
 from utils.inference.prediction import PRIOR
 from utils.inference.run import Run, load_run
 from utils.inference.studies import known_grades, predict, read_predictions
@@ -24,19 +25,19 @@ def main() -> None:
     tables, run = load_tables(a.root), load_run(a.run)
     predictions = a.out.with_name("predictions.csv")
     submission = predict(tables, run, a.split, predictions)
-    submission.to_csv(a.out, index=False)
+    write_atomic(a.out, submission.to_csv(index=False))
     table = read_predictions(predictions)
-    _summarise(a.out, table)
+    _summarise(a.out, len(submission), table)
     _print_scores(tables, run, a.split, submission)
 
 
-def _summarise(out: Path, table: pd.DataFrame) -> None:
+def _summarise(out: Path, rows: int, table: pd.DataFrame) -> None:
     """What was written, and every note."""
     unseen = (table.source == PRIOR).sum()
-    print(f"{out}: {len(table)} rows, {table.study_id.nunique()} studies, {unseen} from the prior")
+    print(f"{out}: {rows} rows, {table.study_id.nunique()} studies, {unseen} from the prior")
     noted = table[table.note != ""]
-    for (study_id, note), rows in noted.groupby(["study_id", "note"], sort=False):
-        print(f"  {study_id}: {len(rows)} rows, {note}")
+    for (study_id, note), group in noted.groupby(["study_id", "note"], sort=False):
+        print(f"  {study_id}: {len(group)} rows, {note}")
 
 
 def _print_scores(tables: Tables, run: Run, split: str, submission: pd.DataFrame) -> None:

@@ -11,15 +11,18 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from pytorch_grad_cam import GradCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from utils.crops import as_uint8
 from utils.dicom import Series, Slice
 from utils.models import Grader, intensity
+from utils.models.vision import torchvision  # noqa: F401  first: grad-cam imports torchvision
 from utils.prepare import PreparedStudy
+
+# isort: split
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 CELLS = 8  # on a side: coarser features cannot separate a recess from the canal
 _TINY = 1e-9

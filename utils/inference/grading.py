@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from utils.crops import MARGIN, VIEW_TARGET, grader_crops, mirror_views
-from utils.inference.localisation import TTA_STEP
+from utils.inference.localisation import TTA_STEP, ModelError
 from utils.models import Grader
 from utils.models.spatial import tta_affines, warp
 from utils.prepare import PreparedStudy
@@ -38,7 +38,9 @@ def grade(
     each = [_tta_logits(grader, pair, pair_exists, affine, preset) for affine in affines]
     plain, mirrored = np.mean(each, 0)
     logits = (plain + mirrored[position]) / 2
-    return np.nan_to_num(logits), visible & np.isfinite(logits).all(1)
+    if not np.isfinite(logits[visible]).all():
+        raise ModelError("the grader's output is not finite: the fault is the model's")
+    return np.nan_to_num(logits), visible
 
 
 def _tta_logits(

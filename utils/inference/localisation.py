@@ -17,6 +17,7 @@ from torch import Tensor
 
 from utils.crops import foramen_crops, recess_crops, sagittal_crops, stack_pixels
 from utils.dicom import Slice
+from utils.errors import LumbarError
 from utils.models.locator import STRIDE, Locator, UNet
 from utils.models.spatial import invert, tta_affines, warp
 from utils.prepare import PreparedStudy
@@ -40,6 +41,10 @@ TTA_STEP = 0.03  # of a crop's width: the shift of test-time augmentation
 PEAKS = 6  # candidates per level
 PEAK_CELLS = 5  # a peak is the maximum of so many cells on a side
 TINY = 1e-12
+
+
+class ModelError(LumbarError):
+    """A model whose output cannot be used, whatever the images are."""
 
 
 class Candidate(NamedTuple):
@@ -118,6 +123,8 @@ def _heat_maps(
     if mirror:
         other, other_absent = heat_map(net, x.flip(-1))
         p, absent = (p + other.flip(-1, 1)) / 2, (absent + other_absent.flip(0)) / 2
+    if not (p.isfinite().all() and absent.isfinite().all()):
+        raise ModelError("the locator's output is not finite: the fault is the model's")
     return p.cpu().numpy(), absent.cpu().numpy()
 
 

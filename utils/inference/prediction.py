@@ -17,6 +17,7 @@ from utils.prepare import PreparedStudy
 from utils.rsna import (
     CANAL_ROWS,
     GRADE_COLUMNS,
+    LEVELS,
     SAGITTAL_T1,
     SAGITTAL_T2,
     TARGETS,
@@ -27,6 +28,11 @@ from utils.rsna import (
 MODEL, PRIOR = "model", "prior"  # the source of a prediction: the images, or no image at all
 FAILED = "the study could not be graded:"  # how the note of a study starts that raised an error
 UNORDERED = "doubtful: the levels were not found in order"
+# Discs of one patient are about as far apart: a step from level to level that is longer or shorter
+# than their median by these factors means that a disc was skipped or counted twice. Of the levels
+# that readers marked in 1,899 real studies, 97 % have no such step; of 400 of the phantom, all.
+LONG_STEP, SHORT_STEP = 1.4, 0.6
+DOUBTFUL = 0.2  # the confidence of points on doubtful levels is at most this
 
 
 def predict_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
@@ -41,12 +47,33 @@ def predict_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
     probabilities, visible = _mean_probabilities(run, study, [found for found, _ in located])
     absent = np.isnan(points[TARGET_LEVEL, 0])  # the level's canal point was not found
     notes = [_note(study, *of) for of in zip(TARGETS, visible, absent)]
-    if (np.diff(points[CANAL_ROWS, 2]) > 0).any():
-        notes = [note or UNORDERED for note in notes]
+    doubt = level_doubt(points[CANAL_ROWS])
+    if doubt:
+        notes = [note or doubt for note in notes]
+        confidence = np.minimum(confidence, DOUBTFUL)
     images = [_image_of(study, *of) for of in zip(TARGETS, points)]
     sources = np.where(visible, MODEL, PRIOR)
     found = _Located(points, confidence, images)
     return _table(run, study.study_id, probabilities, found, sources, notes)
+
+
+def level_doubt(canal: np.ndarray) -> str:
+    """Why the levels of five canal points (5, 3) mm, nan where not found, are doubtful; "" if they
+    are not. The patient's own spacing is the measure."""
+    if (np.diff(canal[:, 2]) > 0).any():
+        return UNORDERED
+    steps = np.linalg.norm(np.diff(canal, axis=0), axis=1)
+    found = np.isfinite(steps)
+    if found.sum() < 3:
+        return ""
+    usual = float(np.median(steps[found]))
+    for upper, lower, step in zip(LEVELS, LEVELS[1:], steps):
+        if not SHORT_STEP * usual <= step <= LONG_STEP * usual and np.isfinite(step):
+            return (
+                f"doubtful: {upper} and {lower} are {step:.0f} mm apart, other levels {usual:.0f}; "
+                "a disc may have been skipped or counted twice"
+            )
+    return ""
 
 
 def prior_prediction(run: Run, study_id: int, why: str) -> pd.DataFrame:

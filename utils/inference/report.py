@@ -16,7 +16,7 @@ from PIL import Image
 from utils import __version__
 from utils.crops import POINT_MM, as_uint8, crop, nearest
 from utils.errors import LumbarError
-from utils.files import write_atomic
+from utils.files import write_atomic, writing
 from utils.inference.prediction import PRIOR
 from utils.prepare import PreparedStudy, prepare_study
 from utils.rsna import (
@@ -67,8 +67,14 @@ def write_report(
     """Write the page of one study from the rows of inference.predict_studies; returns its path.
 
     model  a line that says which run predicted
-    Raises LumbarError if the study is not among the predictions.
+    Raises LumbarError if the study is not among the predictions, or they do not say where they
+    come from.
     """
+    if "source" not in predictions:
+        raise LumbarError(
+            "these predictions have no column 'source', as those of earlier versions: "
+            "predict again with inference.predict_studies"
+        )
     rows = predictions[predictions.study_id == study_id]
     if rows.empty:
         raise LumbarError(
@@ -84,7 +90,8 @@ def write_report(
     origin = f"{model} · data {tables.root.name} · lumbar-spine-notebooks {__version__}"
     below = f"<p class=small>{html.escape(origin)} · {NOT_FOR_DIAGNOSIS}</p>\n"
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     page = page_html(payload(tables, study_id, rows), f"Study {int(study_id)}", above, below)
     return write_atomic(path, page)
 

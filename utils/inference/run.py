@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
 
+from utils.crops import OTHER_TARGET
 from utils.errors import LumbarError
-from utils.files import digest
-from utils.models import Grader, Locator
+from utils.files import digest, reason
+from utils.models import WEIGHTS, Grader, Locator, WeightsError, device, load_weights
 from utils.presets import Preset, PresetError
-from utils.rsna import GRADE_COLUMNS, TARGETS, target_index
+from utils.rsna import GRADE_COLUMNS, TARGETS
 
 # Of Bayes' prior-shift correction; see Run.prior_shift for how it was chosen.
 PRIOR_SHIFT_STRENGTH = 0.7
-_MIRRORED = [target_index(*target.mirrored) for target in TARGETS]
 
 
 class RunError(LumbarError):
@@ -66,7 +63,7 @@ class Run:
             return np.zeros((len(TARGETS), len(GRADE_COLUMNS)))
         order = list(TARGETS), list(GRADE_COLUMNS)
         log_ratio = np.log(self.prior.loc[order] / self.training_prior.loc[order]).to_numpy()
-        return PRIOR_SHIFT_STRENGTH * (log_ratio + log_ratio[_MIRRORED]) / 2
+        return PRIOR_SHIFT_STRENGTH * (log_ratio + log_ratio[OTHER_TARGET]) / 2
 
     @property
     def without_prior_shift(self) -> Run:
@@ -93,7 +90,7 @@ def load_run(folder: str | Path) -> Run:
     names = ["prior.csv"]
     if preset.population == "patients":
         names.append("training_prior.csv")
-    priors = [pd.read_csv(_part(folder, name)).set_index(["condition", "level"]) for name in names]
+    priors = [_read_prior(_part(folder, name), above_zero=len(names) > 1) for name in names]
     return Run(
         folder=folder,
         name=f"{folder.resolve().name} {_fingerprint(folder, content['folds'], names)}",
@@ -109,41 +106,66 @@ def _settings(folder: Path) -> tuple[dict, Preset]:
     """What run.json holds, and the preset in it."""
     path = _part(folder, "run.json")
     try:
-        content = json.loads(path.read_text())
-        return content, Preset.from_dict(content["preset"])
+        content = json.loads(path.read_text(encoding="utf-8"))
+        preset = Preset.from_dict(content["preset"])
+        _check_settings(content)
     except PresetError as error:
         raise RunError(f"{path}: {error}. Train the run again with 03_train") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
-            f"{path} is damaged; delete it and run 03_train again: nothing is trained twice"
+            f"{path} is damaged ({reason(error)}); delete it and run 03_train again: nothing is "
+            "trained twice"
         ) from error
+    return content, preset
+
+
+def _check_settings(content: dict) -> None:
+    """Raise ValueError where folds are no numbers (a name could lead out of the run's folder), or
+    the temperature none to divide by."""
+    folds, temperature = content["folds"], content["temperature"]
+    if not folds or not all(type(fold) is int and fold >= 0 for fold in folds):
+        raise ValueError(f"folds are {folds!r}, not the numbers of folds")
+    if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
+        raise ValueError(f"the temperature is {temperature!r}, not a positive number")
+
+
+def _read_prior(path: Path, above_zero: bool) -> pd.DataFrame:
+    """(25, 3) probabilities by condition and level. Raises RunError.
+
+    above_zero  none may be 0, because their ratio is needed
+    """
+    try:
+        table = pd.read_csv(path).set_index(["condition", "level"])
+        values = table.loc[list(TARGETS), list(GRADE_COLUMNS)].to_numpy(float)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged ({reason(error)}); run 03_train again") from error
+    sums_to_1 = values.shape == (len(TARGETS), 3) and np.allclose(values.sum(1), 1, atol=1e-3)
+    if not sums_to_1 or (values < 0).any() or (above_zero and (values == 0).any()):
+        raise RunError(
+            f"{path}: these are not three probabilities for each of 25 targets; run 03_train again"
+        )
+    return table
 
 
 def _models(folder: Path, preset: Preset) -> tuple[Locator, Grader]:
     """Locator and grader of one fold, on the GPU if there is one, ready for inference."""
     plain = replace(preset, pretrained=False)  # the weights come from the run
-    locator, grader = Locator(preset), Grader(plain)
-    _load(locator, folder / "locator" / "model.safetensors")
-    _load(grader, folder / "grader" / "model.safetensors")
-    return locator, grader
-
-
-def _load(model: nn.Module, path: Path) -> None:
-    fold = path.parent.parent.name
-    if not path.is_file():
-        raise RunError(f"{path}: the weights are missing; train {fold} again with 03_train")
     try:
-        model.load_state_dict(load_file(path))  # of 16 bits or 32; used in 32
-    except (SafetensorError, RuntimeError) as error:
-        raise RunError(
-            f"{path}: these weights do not fit or are damaged ({error}); train {fold} again"
-        ) from error
-    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        locator, grader = Locator(plain), Grader(plain)
+    except Exception as error:  # torchvision and torch raise all kinds
+        raise RunError(f"{folder.parent}: its preset makes no model ({reason(error)})") from error
+    for name, model in (("locator", locator), ("grader", grader)):
+        try:
+            load_weights(model, folder / name / WEIGHTS)
+        except WeightsError as error:
+            raise RunError(f"{error}; train {folder.name} again with 03_train") from error
+        model.to(device()).eval()
+    return locator, grader
 
 
 def _fingerprint(folder: Path, folds: list[int], priors: list[str]) -> str:
     """Eight hexadecimal digits that change with any file of the run."""
-    weights = [f"fold{k}/{name}/model.safetensors" for k in folds for name in ("locator", "grader")]
+    weights = [f"fold{k}/{name}/{WEIGHTS}" for k in folds for name in ("locator", "grader")]
     digests = [digest(folder / name) for name in ("run.json", *weights, *priors)]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:8]
 

@@ -12,10 +12,10 @@ from tqdm.auto import tqdm
 
 from utils import metrics, phantom
 from utils.errors import LumbarError
-from utils.files import write_atomic
+from utils.files import at_work, write_atomic, writing
 from utils.inference.prediction import FAILED, predict_study, prior_prediction
 from utils.inference.run import Run, load_run
-from utils.prepare import prepare_study
+from utils.prepare import fingerprint, prepare_study
 from utils.rsna import TARGETS, Tables, load_tables, studies_of
 
 _KEYS = ["study_id", "run", "data", "source", "note"]  # what decides whether a row can be kept
@@ -35,18 +35,26 @@ def predict_studies(
            images are here
     out    a predictions.csv, written study by study under another name; the next call after a kill
            resumes there
+    Raises BusyError if another process writes the same predictions, OutputError if the disk fails.
     """
     tables = root if isinstance(root, Tables) else load_tables(root)
     run = run if isinstance(run, Run) else load_run(run)
     wanted = studies_of_split(tables, split) if studies is None else studies
     if not wanted:
         raise LumbarError(f"{tables.root}: no {split} studies to grade")
+    made_of = {study: fingerprint(tables, study) for study in wanted}
     if out is None:
-        return pd.concat(_one_by_one(tables, run, wanted), ignore_index=True)
-    partial = Path(out).with_suffix(".partial.csv")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    done = _predicted_before(partial, run, tables, wanted)
-    rest = [study for study in wanted if study not in done]
+        return pd.concat(_one_by_one(tables, run, made_of), ignore_index=True)
+    out = Path(out)
+    with at_work(out.parent, out.name), writing(out):
+        return _resumed(tables, run, made_of, out)
+
+
+def _resumed(tables: Tables, run: Run, made_of: dict[int, str], out: Path) -> pd.DataFrame:
+    """The predictions of studies, each written when it is there; then all of them as out."""
+    partial = out.with_suffix(".partial.csv")
+    done = _predicted_before(partial, run, made_of)
+    rest = {study: of for study, of in made_of.items() if study not in done}
     with partial.open("a", encoding="utf-8") as file:
         for rows in _one_by_one(tables, run, rest):
             file.write(rows.to_csv(index=False, header=file.tell() == 0))
@@ -98,36 +106,44 @@ def known_grades(tables: Tables, split: str) -> pd.DataFrame:
     return known[known.grade.notna()]
 
 
-def _one_by_one(tables: Tables, run: Run, studies: list[int]) -> Iterator[pd.DataFrame]:
+def _one_by_one(tables: Tables, run: Run, made_of: dict[int, str]) -> Iterator[pd.DataFrame]:
     """25 rows at a time; no study is kept in memory when the next is read. If not a single one of
-    several can be graded, the fault is not theirs, and the error is raised."""
+    several can be graded, the fault is not theirs, and the error is raised.
+
+    made_of  study_id -> fingerprint
+    """
     failed = 0
-    for study_id in tqdm(studies, desc="grading", unit="study"):
+    for study_id in tqdm(made_of, desc="grading", unit="study"):
         try:
             rows = predict_study(run, prepare_study(tables, study_id))
-        except (
-            Exception
-        ) as error:  # whatever is wrong with one study must not cost the others theirs
+        except Exception as error:  # one study must not cost the others theirs
             failed += 1
-            if failed == len(studies) > 1:
+            if failed == len(made_of) > 1:
                 raise
             rows = prior_prediction(run, study_id, f"{type(error).__name__}: {error}")
-        yield rows.assign(data=tables.root.name)
+        yield rows.assign(data=made_of[study_id])
 
 
-def _predicted_before(partial: Path, run: Run, tables: Tables, wanted: list[int]) -> set[int]:
-    """Studies that this run has graded before, of those wanted now and in this data folder.
+def _predicted_before(partial: Path, run: Run, made_of: dict[int, str]) -> set[int]:
+    """Studies that this run has graded before, from the same files, of those wanted now.
 
     Whatever else is in the file (half a line after a kill, a study that failed) is removed from it.
     """
     if not partial.is_file():
         return set()
-    text = partial.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
-    rows = read_predictions(io.StringIO(text)) if text else pd.DataFrame()
-    if not set(_KEYS) <= set(rows):
-        rows = pd.DataFrame(columns=_KEYS)
-    mine = (rows.run == run.signature) & (rows.data == tables.root.name)
-    kept = rows[mine & rows.study_id.isin(wanted) & ~rows.note.str.startswith(FAILED)]
+    rows = _whole_rows(partial)
+    same_data = rows.data == rows.study_id.map(made_of)
+    kept = rows[same_data & (rows.run == run.signature) & ~rows.note.str.startswith(FAILED)]
     whole = kept.groupby("study_id").filter(lambda study: len(study) == len(TARGETS))
     write_atomic(partial, whole.to_csv(index=False) if len(whole) else "")
     return set(whole.study_id)
+
+
+def _whole_rows(partial: Path) -> pd.DataFrame:
+    """The rows of a file that may end in half a line; none if it holds no predictions."""
+    text = partial.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
+    try:
+        rows = read_predictions(io.StringIO(text))
+    except ValueError:  # no table, or another one: pandas' errors are of this kind
+        rows = pd.DataFrame()
+    return rows if set(_KEYS) <= set(rows) else pd.DataFrame(columns=_KEYS, dtype=str)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from utils.rsna import GRADE_COLUMNS, GRADE_WEIGHTS, GRADES, TARGETS, slug
+from utils.rsna import GRADE_COLUMNS, GRADE_WEIGHTS, GRADES, TARGETS, Target
 
 _NAMES = ["condition", "level"]
 
@@ -43,7 +43,7 @@ def weighted_prior(frequencies: np.ndarray) -> pd.DataFrame:
 
 def constant_submission(probabilities: pd.DataFrame, study_ids: Iterable[int]) -> pd.DataFrame:
     """The same (25, 3) probabilities for every study, as a submission."""
-    columns = [f"{slug(condition)}_{slug(level)}" for condition, level in probabilities.index]
+    columns = [Target(*of).column for of in probabilities.index]
     values = dict(zip(columns, probabilities.to_numpy().tolist()))
     rows = [(f"{study}_{name}", *p) for study in study_ids for name, p in values.items()]
     return pd.DataFrame(rows, columns=["row_id", *GRADE_COLUMNS])

@@ -6,11 +6,14 @@ nothing of files.
 
 Read `locator` and `grader` first; both are made of `blocks`, and `backbone` holds the grader's CNN.
 Then the augmentations: `spatial` (affines, truncation, heat maps, mixup) and `intensity` (contrast
-and noise), whose bias fields, occlusions, blurs and ghosts are in `artefacts`. `vision` only
-imports torchvision where its compiled part cannot be loaded.
+and noise), whose bias fields, occlusions, blurs and ghosts are in `artefacts`. `weights` reads
+what training has saved, `device` says where models run, `vision` only imports torchvision where its
+compiled part cannot be loaded.
 """
 
+from utils.models.device import device
 from utils.models.grader import Grader
 from utils.models.locator import Locator
+from utils.models.weights import WEIGHTS, WeightsError, load_weights
 
-__all__ = ["Grader", "Locator"]
+__all__ = ["WEIGHTS", "Grader", "Locator", "WeightsError", "device", "load_weights"]

@@ -2,10 +2,12 @@
 known.
 
 In: a `PhantomSpec`. Out: DICOM, tables and the truth under one folder (`make_dataset`). Read `spec`
-(what can be asked for), `grades` (how often, and what a grade leaves of a structure), `anatomy`
-(one spine as geometry), `tissue` (which tissue lies where), `signal` (tissue to MR image), `scan`
-(protocols, planes, files), `anomalies` (the irregularities of the real data set, on purpose),
-`dataset` (all of it on disk), `sheet` (all of it on one page).
+(what can be asked for) and `grades` (how often, and what a grade leaves of a structure); then the
+geometry: `axis`, `column`, `canal`, `spine`; the tissue: `tissue` (which lies where); the scanner:
+`signal` (tissue to MR image), `protocols` and `planes` (what the operator chose), `scan` (one
+series); the data set: `anatomy` (random spines with given grades), `draft` (one study),
+`anomalies` (the irregularities of the real data set, on purpose), `dataset` (all of it on disk),
+`sheet` (all of it on one page).
 """
 
 from utils.phantom.anomalies import ANOMALIES

@@ -9,24 +9,28 @@ from utils.phantom.grades import OPENING
 from utils.phantom.protocols import CONTRASTS
 from utils.phantom.spec import SIZES, PhantomSpec
 
+# Options whose defaults are those of PhantomSpec.
+_AS_IN_SPEC = ("studies", "test_studies", "seed", "prevalence", "contrast", "grading")
+
 
 def _arguments() -> argparse.Namespace:
     parser = cli.parser("utils.phantom", "Write a phantom data set, or its contact sheet.")
     parser.add_argument("--out", help="folder to write to; made if it is not there")
     parser.add_argument("--sheet", help="write the contact sheet to this PNG")
-    parser.add_argument("--studies", type=int, default=60, help="training studies")
-    parser.add_argument("--test-studies", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--prevalence", choices=("real", "balanced"), default="balanced")
+    parser.add_argument("--studies", type=int, help="training studies")
+    parser.add_argument("--test-studies", type=int)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--prevalence", choices=("real", "balanced"))
     sizes = "256 and 192 px, or as varied as real ones"
     parser.add_argument("--size", choices=tuple(SIZES), default="demo", help=sizes)
     names = f"'all', or some of: {', '.join(ANOMALIES)}"
     parser.add_argument("--anomalies", nargs="+", default=[], metavar="NAME", help=names)
     jitter = "how far tissue contrasts vary"
-    parser.add_argument("--contrast", choices=tuple(CONTRASTS), default="clinical", help=jitter)
+    parser.add_argument("--contrast", choices=tuple(CONTRASTS), help=jitter)
     apart = "how far apart grades lie"
-    parser.add_argument("--grading", choices=tuple(OPENING), default="textbook", help=apart)
+    parser.add_argument("--grading", choices=tuple(OPENING), help=apart)
     parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.set_defaults(**{name: getattr(PhantomSpec(), name) for name in _AS_IN_SPEC})
     a = parser.parse_args()
     if not (a.out or a.sheet):
         parser.error("say where: --out DIR or --sheet IMAGE")

@@ -11,27 +11,12 @@ import numpy as np
 
 from utils.phantom.axis import Axis
 from utils.phantom.canvas import TEXTURE_CELLS
-from utils.phantom.column import (
-    SACRALISED,
-    SIXTH_LUMBAR,
-    TRANSITIONAL,
-    Column,
-    Segments,
-    segments_of,
-)
+from utils.phantom.column import TRANSITIONAL, Column, Segments, segments_of
 from utils.phantom.curvature import sample_axis
 from utils.phantom.grades import OPENING, SAC_DEPTH
 from utils.phantom.narrowing import Degeneration, Foramina, Narrowing, Sac
 from utils.phantom.spine import Body, Spine
 from utils.rsna import LEVELS, TARGETS
-
-__all__ = [
-    "SACRALISED",
-    "SIXTH_LUMBAR",
-    "Spine",
-    "make_neck",
-    "make_spine",
-]
 
 AGES = (25, 85)  # years
 _SCALE = (0.93, 0.06)  # mean and standard deviation of body size
@@ -60,7 +45,7 @@ def make_spine(
 ) -> Spine:
     """A spine, random within normal variation, whose narrowings have the given grades (25,).
 
-    transitional     "", SIXTH_LUMBAR or SACRALISED; None samples it, in a few percent of spines
+    transitional     "" or a key of column.TRANSITIONAL; None samples it, in a few percent of spines
     scale, lordosis  size of the body (about 0.93), curvature (about 1); None samples them
     grading          how far apart grades are: a name out of grades.OPENING; KeyError for another
     """
@@ -186,6 +171,7 @@ def _sample_sac(rng: np.random.Generator, column: Column, grading: str) -> Sac:
 def _sample_body(rng: np.random.Generator, age: float) -> Body:
     """The patient round the spine; fat infiltrates the muscles with age."""
     youngest, oldest = AGES
+    # Not 0.3 * _aged(age), which rounds differently: the same seed must give the same bytes.
     usual_infiltration = 0.05 + 0.3 * (age - youngest) / (oldest - youngest)
     return Body(
         age=age,

@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from utils.files import write_atomic
+from utils.files import at_work, write_atomic, writing
 from utils.phantom.anatomy import make_spine
 from utils.phantom.anomalies import IN_IMAGES, IN_POINTS, assigned_anomaly
 from utils.phantom.draft import Draft, annotate
-from utils.phantom.grades import sample_grades, ungraded
-from utils.phantom.protocols import sample_protocols, with_contrast_jitter
+from utils.phantom.grades import OPENING, sample_grades, ungraded
+from utils.phantom.protocols import CONTRASTS, sample_protocols, with_contrast_jitter
 from utils.phantom.scan import scan, write_scan
 from utils.phantom.spec import PhantomError, PhantomSpec
 from utils.phantom.truth import anatomy_row, truth_rows
@@ -28,27 +29,31 @@ from utils.rsna import GRADE_COLUMNS, row_ids, wide_labels
 
 
 def make_dataset(
-    root: str | Path, studies: int | PhantomSpec, seed: int = 0, jobs: int = 2, **options
+    root: str | Path, studies: int | PhantomSpec, seed: int = 0, *, jobs: int = 2, **options
 ) -> Path:
     """Write a phantom data set under root; returns root.
 
     studies  how many training studies, or a whole PhantomSpec
+    jobs     processes
     options  the other fields of PhantomSpec, if studies is a number
     The truth goes to root/truth: truth.csv (grade, size in mm, point in mm of every target),
     anatomy.csv, anomalies.csv, test.csv (the hidden labels). A second call with the same arguments
     does nothing, and one after a kill resumes; another call into the same folder raises
-    PhantomError.
+    PhantomError, as does a choice that does not exist. Raises BusyError if another process is at
+    work in root, OutputError if it cannot be written.
     """
     spec = studies if isinstance(studies, PhantomSpec) else PhantomSpec(studies, seed, **options)
     root = Path(root)
-    assigned_anomaly(spec.anomalies, "train", 0)  # refuses unknown names before anything is written
+    _check_choices(spec)
+    planned = _plan(spec)
     _bind(root, spec)
     if (root / "sample_submission.csv").is_file():  # the last file written
         return root
-    work = [delayed(_make_study)(root, spec, *of) for of in _plan(spec)]
-    results = Parallel(jobs, return_as="generator")(work)
-    rows = list(tqdm(results, total=len(work), desc="phantom studies", unit="study"))
-    _write_tables(root, rows)
+    with at_work(root), writing(root):
+        work = [delayed(_make_study)(root, spec, study) for study in planned]
+        results = Parallel(jobs, return_as="generator")(work)
+        rows = list(tqdm(results, total=len(work), desc="phantom studies", unit="study"))
+        _write_tables(root, rows)
     return root
 
 
@@ -69,52 +74,76 @@ def true_labels(root: str | Path, split: str = "test") -> pd.DataFrame:
     return truth[truth.study_id.isin(here)].reset_index(drop=True)
 
 
+def _check_choices(spec: PhantomSpec) -> None:
+    """Raise PhantomError for a name that does not exist, before anything is written."""
+    for field, known in (("contrast", CONTRASTS), ("grading", OPENING)):
+        name = getattr(spec, field)
+        if name not in known:
+            raise PhantomError(f"no such {field}: {name}; there are {', '.join(known)}")
+    assigned_anomaly(spec.anomalies, "train", 0)
+
+
 def _bind(root: Path, spec: PhantomSpec) -> None:
     """A folder belongs to one spec; raises PhantomError if it holds anything else."""
-    root.mkdir(parents=True, exist_ok=True)
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
     path, settings = root / "phantom.json", spec.as_dict()
-    if path.is_file() and (found := json.loads(path.read_text())) != settings:
+    found = _read_settings(path) if path.is_file() else settings
+    if found != settings:
         raise PhantomError(
-            f"{root} holds another phantom ({found}); choose another folder or delete it"
+            f"{root} holds a phantom made with other settings, or by an earlier version ({found}); "
+            "delete it or choose another folder"
         )
-    if not path.is_file() and any(root.iterdir()):
+    # A kill may have left a partial-….tmp of phantom.json itself.
+    foreign = [there for there in root.iterdir() if not there.match("partial-*.tmp")]
+    if not path.is_file() and foreign:
         raise PhantomError(f"{root} is not empty and holds no phantom; choose another folder")
     write_atomic(path, json.dumps(settings))
 
 
-def _plan(spec: PhantomSpec) -> list[tuple]:
-    """(number, split, grades (25,), anomaly) of every study to be made."""
+def _read_settings(path: Path) -> object:
+    """What phantom.json holds; None if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+
+
+class _Planned(NamedTuple):
+    """One study to be made."""
+
+    number: int
+    split: str  # "train" or "test"
+    grades: np.ndarray  # (25,)
+    anomaly: str  # "" for none
+
+
+def _plan(spec: PhantomSpec) -> list[_Planned]:
+    """Every study to be made, training studies first. Raises LumbarError for another prevalence."""
     rng = np.random.default_rng([spec.seed, 0])
     grades = sample_grades(rng, spec.studies + spec.test_studies, spec.prevalence)
     train = [(k, "train", k) for k in range(spec.studies)]
     test = [(spec.studies + k, "test", k) for k in range(spec.test_studies)]
     return [
-        (number, split, grades[number], assigned_anomaly(spec.anomalies, split, k))
+        _Planned(number, split, grades[number], assigned_anomaly(spec.anomalies, split, k))
         for number, split, k in (test if spec.only_test else train + test)
     ]
 
 
-def _make_study(
-    root: Path, spec: PhantomSpec, number: int, split: str, grades: np.ndarray, anomaly: str
-) -> dict:
+def _make_study(root: Path, spec: PhantomSpec, planned: _Planned) -> dict:
     """One study: its files (unless they are there) and the rows it gives to the tables."""
-    study_id = study_id_of(spec.seed, number)
-    final = root / f"{split}_images" / str(study_id)
+    study_id = study_id_of(spec.seed, planned.number)
+    final = root / f"{planned.split}_images" / str(study_id)
     temporary = root / f".making-{study_id}" / str(study_id)
     record = root / "truth" / f"{study_id}.json"
     if record.is_file() and final.is_dir():
         return json.loads(record.read_text())
     shutil.rmtree(temporary.parent, ignore_errors=True)
     shutil.rmtree(final, ignore_errors=True)
-    draft, done = _draft(spec, number, study_id, grades, anomaly)
+    draft, done = _draft(spec, study_id, planned)
     for one in draft.scans:
         write_scan(one, temporary / str(one.series_id))
-    rows = _rows(draft, study_id, split, grades)
-    rows["anomalies"] = (
-        [{"study_id": study_id, "split": split, "anomaly": anomaly, "what": done}]
-        if anomaly
-        else []
-    )
+    rows = _rows(draft, study_id, planned, done)
     record.parent.mkdir(exist_ok=True)
     write_atomic(record, json.dumps(rows))
     final.parent.mkdir(exist_ok=True)
@@ -123,15 +152,14 @@ def _make_study(
     return rows
 
 
-def _draft(
-    spec: PhantomSpec, number: int, study_id: int, grades: np.ndarray, anomaly: str
-) -> tuple[Draft, str]:
+def _draft(spec: PhantomSpec, study_id: int, planned: _Planned) -> tuple[Draft, str]:
     """Patient, scans and points of one study, with its anomaly; also what the anomaly did."""
-    seed = [spec.seed, 2, number]
-    rng, apart = np.random.default_rng(seed), np.random.default_rng([*seed, 1])
-    spine = make_spine(rng, grades, grading=spec.grading)  # the same patient in every contrast
+    seed, anomaly = [spec.seed, 2, planned.number], planned.anomaly
+    rng = np.random.default_rng(seed)
+    jitter_rng = np.random.default_rng([*seed, 1])  # apart: the same patient in every contrast
+    spine = make_spine(rng, planned.grades, grading=spec.grading)
     usual = sample_protocols(rng, spec.size)
-    chosen = [with_contrast_jitter(protocol, spec.contrast, apart) for protocol in usual]
+    chosen = [with_contrast_jitter(protocol, spec.contrast, jitter_rng) for protocol in usual]
     scans = [scan(rng, spine, p, study_id * 10 + n) for n, p in enumerate(chosen, start=1)]
     draft = Draft(spine, scans, list(ungraded(rng)), [])
     done = IN_IMAGES[anomaly](draft, rng) if anomaly in IN_IMAGES else ""
@@ -139,17 +167,22 @@ def _draft(
     return draft, IN_POINTS[anomaly](draft, rng) if anomaly in IN_POINTS else done
 
 
-def _rows(draft: Draft, study_id: int, split: str, grades: np.ndarray) -> dict:
-    """What a study gives to each table."""
+def _rows(draft: Draft, study_id: int, planned: _Planned, done: str) -> dict:
+    """What a study gives to each table.
+
+    done  what its anomaly did
+    """
     series = [{"series_id": s.series_id, "series_description": s.name} for s in draft.scans]
+    anomaly = {"split": planned.split, "anomaly": planned.anomaly, "what": done}
     return {
         "study_id": study_id,
-        "split": split,
-        "truth": truth_rows(study_id, draft.spine, grades),
+        "split": planned.split,
+        "truth": truth_rows(study_id, draft.spine, planned.grades),
         "anatomy": [anatomy_row(study_id, draft.spine)],
         "series": [{"study_id": study_id} | row for row in series],
         "points": [{"study_id": study_id} | row for row in draft.points],
         "ungraded": draft.ungraded,
+        "anomalies": [{"study_id": study_id} | anomaly] if planned.anomaly else [],
     }
 
 
@@ -160,21 +193,25 @@ def _write_tables(root: Path, studies: list[dict]) -> None:
     test_ids = [study["study_id"] for study in test]
     truth = _table(studies, "truth")
     known = root / "truth"
-    truth.to_csv(known / "truth.csv", index=False)
-    _table(studies, "anatomy").to_csv(known / "anatomy.csv", index=False)
+    _write(truth, known / "truth.csv")
+    _write(_table(studies, "anatomy"), known / "anatomy.csv")
     columns = ["study_id", "split", "anomaly", "what"]
-    _table(studies, "anomalies", columns).to_csv(known / "anomalies.csv", index=False)
-    wide_labels(truth[truth.study_id.isin(test_ids)]).to_csv(known / "test.csv", index=False)
+    _write(_table(studies, "anomalies", columns), known / "anomalies.csv")
+    _write(wide_labels(truth[truth.study_id.isin(test_ids)]), known / "test.csv")
     for split, part in (("train", train), ("test", test)):
         series = _table(part, "series", ["study_id", "series_id", "series_description"])
-        series.to_csv(root / f"{split}_series_descriptions.csv", index=False)
+        _write(series, root / f"{split}_series_descriptions.csv")
     if train:
-        _table(train, "points").to_csv(root / "train_label_coordinates.csv", index=False)
+        _write(_table(train, "points"), root / "train_label_coordinates.csv")
         labels = _with_gaps(truth[~truth.study_id.isin(test_ids)], train)
-        wide_labels(labels).to_csv(root / "train.csv", index=False)
+        _write(wide_labels(labels), root / "train.csv")
     ids = [row for study in test_ids for row in row_ids(study)]
     sample = pd.DataFrame({"row_id": ids} | dict.fromkeys(GRADE_COLUMNS, 1 / 3))
-    write_atomic(root / "sample_submission.csv", lambda path: sample.to_csv(path, index=False))
+    _write(sample, root / "sample_submission.csv")
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    write_atomic(path, table.to_csv(index=False))
 
 
 def _with_gaps(truth: pd.DataFrame, studies: list[dict]) -> pd.DataFrame:

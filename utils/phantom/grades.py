@@ -73,8 +73,9 @@ UNGRADED = (
 def sample_grades(rng: np.random.Generator, studies: int, prevalence: str = "real") -> np.ndarray:
     """Grades (studies, 25) as 0, 1, 2 in the order of TARGETS; prevalence is "real" or "balanced".
 
-    A Gaussian copula: each grade has exactly the proportion of the table, and
-    CORRELATION relates the targets of a study. Raises LumbarError for another prevalence.
+    A Gaussian copula: the table's proportions are the marginal probabilities of each target's
+    grades, and CORRELATION relates the targets of a study. Raises LumbarError for another
+    prevalence.
     """
     thresholds = _cumulative_proportions(prevalence)
     latent = _sample_latent(rng, studies)

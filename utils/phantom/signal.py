@@ -17,7 +17,7 @@ import numpy as np
 from scipy import fft
 
 from utils.dicom import Slice
-from utils.phantom.spine import Spine
+from utils.phantom.spine import SKIN_MARGIN_MM, Spine
 from utils.phantom.tissue import paint, points_of
 
 
@@ -58,7 +58,6 @@ TISSUES = {
 RESIDUAL_FAT = 0.10  # fraction of the fat signal that survives spectral suppression
 SHIFT_HZ = 220.0  # fat against water at 1.5 T
 
-SKIN_MARGIN_MM = 10  # Spine.skin is skin_mm + this behind the posterior wall of the bodies
 # Chosen by judgement.
 SATURATION = 0.9  # fraction of the signal that a saturation band removes
 SATURATION_EDGE_MM = 6  # width of the band's soft edge

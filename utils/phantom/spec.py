@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from utils.errors import LumbarError
 
@@ -44,21 +44,28 @@ class PhantomSpec:
 
     def as_dict(self) -> dict:
         """For JSON: lists in place of tuples, and the version."""
-        fields = asdict(self)
-        fields["size"] = self.size and list(self.size)
-        fields["anomalies"] = list(self.anomalies)
-        return {"version": VERSION} | fields
+        settings = asdict(self)
+        settings["size"] = self.size and list(self.size)
+        settings["anomalies"] = list(self.anomalies)
+        return {"version": VERSION} | settings
 
     @classmethod
-    def from_dict(cls, fields: dict) -> PhantomSpec:
-        """The inverse of as_dict; raises TypeError for fields of another version."""
-        fields = {name: value for name, value in fields.items() if name != "version"}
-        size = fields["size"] and tuple(fields["size"])
-        return cls(**fields | {"size": size, "anomalies": tuple(fields["anomalies"])})
+    def from_dict(cls, settings: dict) -> PhantomSpec:
+        """The inverse of as_dict. Raises PhantomError for the settings of another version."""
+        known = {"version"} | {f.name for f in fields(cls)}
+        if set(settings) != known:
+            odd = ", ".join(sorted(known ^ set(settings))[:4])
+            raise PhantomError(f"a phantom of another version of this project ({odd}, …)")
+        if settings["version"] != VERSION:
+            raise PhantomError(f"version {settings['version']} of the phantom, not {VERSION}")
+        size = settings["size"] and tuple(settings["size"])
+        own = {name: value for name, value in settings.items() if name != "version"}
+        return cls(**own | {"size": size, "anomalies": tuple(settings["anomalies"])})
 
     @property
     def name(self) -> str:
-        """'phantom-128', and all that is not default: 'phantom-384-contrast-mixed-seed-8'."""
+        """'phantom-128', with contrast, grading, size and seed where they are not the default's:
+        'phantom-384-contrast-mixed-seed-8'. The other fields are not in the name."""
         default = PhantomSpec()
         words = [f"phantom-{self.studies}"]
         for field in ("contrast", "grading", "size", "seed"):

@@ -24,6 +24,7 @@ from utils.phantom.narrowing import (
 from utils.rsna import FAMILY, LEVELS, side
 
 _SIGN_OF_U = {"Left": 1.0, "Right": -1.0}
+SKIN_MARGIN_MM = 10  # the skin of the back is skin_mm + this behind the spine's smoothed curve
 _SKIN_STEP = 0.25  # mm of z between samples of the skin of the back
 
 
@@ -120,7 +121,7 @@ class Spine:
         smoothing = np.hanning(31) / np.hanning(31).sum()
         smooth = np.convolve(np.pad(back, 15, mode="edge"), smoothing, "valid")
         fine = np.arange(heights[0], heights[-1], _SKIN_STEP)
-        skin = 0.7 * smooth + 0.3 * smooth.mean() + self.skin_mm + 10
+        skin = 0.7 * smooth + 0.3 * smooth.mean() + self.skin_mm + SKIN_MARGIN_MM
         return float(heights[0]), np.interp(fine, heights, skin).astype(np.float32)
 
     def point(self, condition: str, level: str) -> np.ndarray:

@@ -3,7 +3,8 @@
 In: `Tables` and the DICOM files of a data folder. Out: a prepared data set, with the annotated
 points in patient mm and the folds; `load_study` gives each `PreparedStudy`. Read `normalisation`
 (one series), `points` (annotations in mm, and which must not be used), `study` (one study in
-memory), `storage` (one study on disk), `folds` and `dataset` (all of it, resumable).
+memory), `storage` (one study on disk), `fingerprint` (has what it was made of changed?), `folds`
+and `dataset` (all of it, resumable).
 
 A prepared data set is one folder::
 
@@ -15,6 +16,7 @@ A prepared data set is one folder::
 """
 
 from utils.prepare.dataset import prepare
+from utils.prepare.fingerprint import fingerprint
 from utils.prepare.folds import make_folds
 from utils.prepare.normalisation import DIRECTIONS, canonical, prepare_series, resample, trim
 from utils.prepare.points import UnusablePoint, contradictory_points, points_in_mm
@@ -29,6 +31,7 @@ __all__ = [
     "UnusablePoint",
     "canonical",
     "contradictory_points",
+    "fingerprint",
     "joined",
     "load_study",
     "make_folds",

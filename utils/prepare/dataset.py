@@ -7,23 +7,29 @@ of is noted with it, so that a second call redoes only what has changed.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from pathlib import Path
 
 import pandas as pd
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from utils.files import write_atomic
+from utils.files import at_work, csv_text, reason, write_atomic
+from utils.prepare.fingerprint import fingerprint
 from utils.prepare.folds import make_folds
 from utils.prepare.normalisation import AIR, AIR_FRACTION, ONE_SCALE, PERCENTILES, SPACING_MM
-from utils.prepare.storage import PreparedDataError, read_content, save_study
+from utils.prepare.storage import (
+    PreparedDataError,
+    load_study,
+    read_content,
+    read_json,
+    save_study,
+)
 from utils.prepare.study import prepare_study
-from utils.rsna import Tables, faults_in, load_tables
+from utils.rsna import Tables, load_tables
 
-VERSION = 3  # raise when the content of a prepared data set changes
+OLD_S = 3600  # a file that is being written is younger
+VERSION = 4  # raise when the content of a prepared data set changes
 
 
 def prepare(
@@ -32,12 +38,15 @@ def prepare(
     """Prepare every training study of the data folder root whose images are on this disk; returns
     folds.csv, one row per study (study_id, fold).
 
-    Resumable and idempotent: a prepared study is prepared again only if its files or known faults
-    have changed. Writes labels.csv, points.csv, folds.csv and left_out.csv beside the studies. Runs
-    on joblib: under `joblib.parallel_config("dask")` on a Dask cluster.
+    Resumable and idempotent: a prepared study is prepared again only if what it was made of has
+    changed: files, rows of the tables, known faults. Writes labels.csv, points.csv, folds.csv and
+    left_out.csv beside the studies. Runs on joblib: under `joblib.parallel_config("dask")` on a
+    Dask cluster.
 
-    Raises PreparedDataError if out was prepared with other settings, if it cannot be written, or if
-    there are no images.
+    Without labels the studies can be graded, and folds.csv is empty: there is nothing to train on.
+
+    Raises PreparedDataError if out was prepared with other settings or if there are no images,
+    OutputError if it cannot be written, BusyError if another process is preparing into it.
     """
     tables, out = load_tables(root), Path(out)
     studies = tables.studies("train")
@@ -46,24 +55,12 @@ def prepare(
             f"{tables.root}: no images under train_images. Download them, or set SOURCE = 'phantom'"
         )
     labels = tables.labels[tables.labels.study_id.isin(studies)]
-    with _advice_on_failure(out):
+    with at_work(out):
         _bind_to_settings(out)
         _remove_partial_files(out)
         _prepare_studies(tables, studies, out, jobs)
         _write_tables(studies, out, labels, make_folds(labels, folds, seed))
     return pd.read_csv(out / "folds.csv")
-
-
-@contextmanager
-def _advice_on_failure(out: Path) -> Iterator[None]:
-    """An OSError inside (a full disk, a folder that is read-only) becomes a PreparedDataError."""
-    try:
-        yield
-    except OSError as error:
-        raise PreparedDataError(
-            f"{out}: cannot be written ({error.strerror or error}); "
-            "free some space or choose another folder"
-        ) from error
 
 
 def _bind_to_settings(out: Path) -> None:
@@ -76,11 +73,10 @@ def _bind_to_settings(out: Path) -> None:
         "percentiles": list(PERCENTILES),
         "one_scale": ONE_SCALE,
     }
-    out.mkdir(parents=True, exist_ok=True)
     manifest = out / "manifest.json"
     if not manifest.is_file():
         write_atomic(manifest, json.dumps(settings))
-    found = json.loads(manifest.read_text(encoding="utf-8"))
+    found = read_json(manifest)
     if found != settings:
         raise PreparedDataError(
             f"{out} was prepared with {found}, now asked for {settings}; "
@@ -89,9 +85,13 @@ def _bind_to_settings(out: Path) -> None:
 
 
 def _remove_partial_files(out: Path) -> None:
-    """What a killed process was writing; see utils.files.write_atomic."""
+    """What a killed process was writing; see utils.files.write_atomic. Crops may be being cut for a
+    training run meanwhile: only what is old is removed."""
     for partial in out.glob("partial-*.tmp"):
         partial.unlink()
+    for partial in out.glob("crops/*/partial-*.tmp"):
+        if time.time() - partial.stat().st_mtime > OLD_S:
+            partial.unlink(missing_ok=True)
 
 
 def _prepare_studies(tables: Tables, studies: list[int], out: Path, jobs: int) -> None:
@@ -109,30 +109,35 @@ def _prepare_studies(tables: Tables, studies: list[int], out: Path, jobs: int) -
 
 def _prepare_one(tables: Tables, study_id: int, out: Path) -> int:
     """Prepare and save a study; returns how much of it was left out."""
-    made_of = _made_of(tables, study_id)  # before reading: files that come meanwhile count as new
+    made_of = fingerprint(tables, study_id)  # before reading: files that come meanwhile are new
     study = prepare_study(tables, study_id)
+    _check_still_there(tables.root)
     for stale in out.glob(f"crops/*/{study_id}.*"):  # cut from the study as it was before
-        stale.unlink()
+        stale.unlink(missing_ok=True)
     save_study(study, out, made_of)
     return len(study.left_out)
 
 
+def _check_still_there(root: Path) -> None:
+    """Raise PreparedDataError where the data folder has gone: what could not be read then must not
+    be noted as left out."""
+    try:
+        next(root.iterdir(), None)
+    except OSError as error:
+        raise PreparedDataError(
+            f"{root} cannot be read any more ({reason(error)}). Mount it again and run this again: "
+            "what is prepared is kept"
+        ) from error
+
+
 def _is_done(tables: Tables, study_id: int, out: Path) -> bool:
-    """Whether the study is prepared, from the files and with the known faults there are now."""
-    if not (out / f"{study_id}.json").is_file():
+    """Whether the study is prepared, whole, and from what there is now."""
+    try:
+        content = read_content(out, study_id)
+        load_study(out, study_id)
+    except PreparedDataError:
         return False
-    return read_content(out, study_id).get("made_of") == _made_of(tables, study_id)
-
-
-def _made_of(tables: Tables, study_id: int) -> dict:
-    """How many files each series has, and the study's known faults: a download may continue, and
-    the register of known faults may grow."""
-    files = {}
-    for series_id in tables.series_of(study_id).series_id:
-        folder = tables.folder(study_id, series_id)
-        files[str(series_id)] = len(os.listdir(folder)) if folder.is_dir() else 0
-    faults = faults_in(tables.only(study_id)).itertuples(index=False)
-    return {"files": files, "faults": [" ".join(map(str, row)) for row in faults]}
+    return content["made_of"] == fingerprint(tables, study_id)
 
 
 def _write_tables(studies: list[int], out: Path, labels: pd.DataFrame, folds: pd.DataFrame) -> None:
@@ -149,4 +154,4 @@ def _write_tables(studies: list[int], out: Path, labels: pd.DataFrame, folds: pd
         "folds.csv": folds,
     }
     for name, table in written.items():
-        write_atomic(out / name, table.to_csv(index=False))
+        write_atomic(out / name, csv_text(table))

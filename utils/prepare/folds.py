@@ -20,8 +20,10 @@ def make_folds(labels: pd.DataFrame, folds: int = 4, seed: int = 0) -> pd.DataFr
 
     Studies are ranked by their burden of disease (ties in random order), and each `folds`
     neighbours in rank go to different folds, so every fold has about as many severe grades. With
-    fewer studies than folds, each study is a fold of its own.
+    fewer studies than folds, each study is a fold of its own; without labels there are none.
     """
+    if not len(labels):
+        return pd.DataFrame({"study_id": [], "fold": []}, dtype=int)
     rng = np.random.default_rng(seed)
     graded = labels.assign(burden=labels.grade.map(BURDEN).fillna(0))
     burden = graded.groupby("study_id").burden.sum()

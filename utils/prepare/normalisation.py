@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from utils.dicom import Series, Slice, sampled_intensities
+from utils.dicom import Series, Slice
 
 SPACING_MM = 0.75  # finer images are resampled to this; coarser ones keep their spacing
 PERCENTILES = (1.0, 99.5)  # of a series' intensities: these become 0 and 255
@@ -19,6 +19,7 @@ ONE_SCALE = 2.0  # series of one kind whose ranges differ by more than this fact
 AIR = 10
 AIR_FRACTION = 0.03
 _EVERY = 3  # intensities are sampled at every third pixel: percentiles need no more
+_FILL_TOLERANCE = 1e-5  # of the range: resampling leaves a constant nearly constant
 _SMALLEST_RANGE = 1e-6  # of intensities, so that an image of one grey divides by something
 # Where columns and rows run after preparation, per orientation (LPS).
 DIRECTIONS = {
@@ -78,13 +79,27 @@ def intensity_limits(parts: list[list[Slice]]) -> list[tuple[float, float]]:
     They are percentiles of a whole series, so that its slices stay comparable, and of all series
     together if they are on one scale, as the blocks of one scan are.
     """
-    samples = [sampled_intensities(slices, _EVERY) for slices in parts]
+    samples = [_sampled(slices) for slices in parts]
     own = [np.percentile(sample, PERCENTILES) for sample in samples]
     ranges = [high - low for low, high in own]
     if max(ranges) > ONE_SCALE * min(ranges):
         return [tuple(limits) for limits in own]
     common = np.percentile(np.concatenate(samples), PERCENTILES)
     return [tuple(common)] * len(parts)
+
+
+def _sampled(slices: list[Slice]) -> np.ndarray:
+    """A regular sample of a series' intensities as flat float32."""
+    return np.concatenate([_scanned(one.pixels[::_EVERY, ::_EVERY]) for one in slices])
+
+
+def _scanned(pixels: np.ndarray) -> np.ndarray:
+    """The intensities of one image, flat, without its least one: padding, and the border round a
+    smaller field of view, have no other."""
+    sample = pixels.ravel().astype(np.float32)
+    least, greatest = sample.min(), sample.max()
+    scanned = sample[sample > least + _FILL_TOLERANCE * (greatest - least)]
+    return scanned if len(scanned) else sample
 
 
 def normalise(slices: list[Slice], low: float, high: float) -> list[Slice]:

@@ -1,7 +1,7 @@
 """Annotated points in patient mm, and which of them must not be used.
 
 Two checks: a point on its own (`points_in_mm`: is it on an image at all?) and points against each
-other (`contradictory_points`: left is left, each level is below the one before).
+other (`contradictory_points`: one per target, left is left, each level is below the one before).
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from utils.dicom import BY_ORDER, Series
 from utils.rsna import FAMILY, SIDES, is_placeholder, known_faults, side
 
+SAME_POINT_MM = 1.0  # points that are nearer mark the same
 _COLUMNS = ["condition", "level", "series_id", "instance_number", "x_mm", "y_mm", "z_mm"]
 
 
@@ -80,15 +82,30 @@ def _known_fault(row: Any, faults: pd.DataFrame) -> tuple[str, str] | None:
 
 
 def contradictory_points(points: pd.DataFrame) -> list[UnusablePoint]:
-    """Points in mm that contradict each other; kind is "sides exchanged" or "levels out of order".
+    """Points in mm that contradict each other; kind is "several points for one target", "sides
+    exchanged" or "levels out of order".
 
     points  of one study, as points_in_mm returns them
     In LPS the left point of a pair has the greater x, and each level lies below the one before.
     """
     found: dict[int, UnusablePoint] = {}
-    for point in chain(_exchanged_sides(points), _disordered_levels(points)):
+    sound = points.drop_duplicates(["condition", "level"], keep=False)
+    checks = (_repeated(points), _exchanged_sides(sound), _disordered_levels(sound))
+    for point in chain.from_iterable(checks):
         found.setdefault(point.row.Index, point)
     return list(found.values())
+
+
+def _repeated(points: pd.DataFrame) -> Iterator[UnusablePoint]:
+    """Points of a target that has several: all of them where they differ, else all but one."""
+    for _, same in points.groupby(["condition", "level"]):
+        if len(same) == 1:
+            continue
+        positions = same[["x_mm", "y_mm", "z_mm"]].to_numpy()
+        apart_mm = float(np.linalg.norm(positions - positions[0], axis=1).max())
+        why = f"{len(same)} points are marked, up to {apart_mm:.0f} mm apart"
+        for row in list(same.itertuples())[int(apart_mm < SAME_POINT_MM) :]:
+            yield UnusablePoint(row, "several points for one target", why)
 
 
 def _exchanged_sides(points: pd.DataFrame) -> Iterator[UnusablePoint]:

@@ -15,23 +15,26 @@ import pandas as pd
 
 from utils.dicom import Series, Slice
 from utils.errors import LumbarError
-from utils.files import write_atomic
+from utils.files import reason, write_atomic
 from utils.prepare.study import PreparedSeries, PreparedStudy
+
+_AGAIN = "run 02_preprocess again: it prepares what is not whole"
 
 
 class PreparedDataError(LumbarError):
     """A prepared data set that cannot be used as asked; the message says what to do."""
 
 
-def save_study(study: PreparedStudy, out: Path, made_of: dict | None = None) -> None:
+def save_study(study: PreparedStudy, out: Path, made_of: str = "") -> None:
     """Write {study_id}.npy and {study_id}.json into the folder out, which must exist.
 
-    made_of  what the study was prepared from, to be compared when it is prepared again
+    made_of  the fingerprint of what the study was prepared from, to be compared later
+    Raises OutputError.
     """
     slices = [s for part in study.series for s in part.series.slices]
     flat = np.concatenate([s.pixels.ravel() for s in slices]) if slices else np.empty(0, np.uint8)
     content = {
-        "made_of": made_of or {},
+        "made_of": made_of,
         "series": [_series_json(part) for part in study.series],
         "points": study.points.to_dict("list"),
         "left_out": study.left_out,
@@ -71,15 +74,35 @@ def read_content(out: Path, study_id: int) -> dict:
             f"{path}: study {study_id} is not in this prepared data set; "
             f"run 02_preprocess or `python -m utils.prepare ROOT {out}`"
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
+    if set(content) != {"made_of", "series", "points", "left_out"}:
+        raise PreparedDataError(f"{path} is damaged; {_AGAIN}")
+    return content
+
+
+def read_json(path: Path) -> dict:
+    """A JSON file that a prepared data set holds. Raises PreparedDataError."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PreparedDataError(f"{path} cannot be read ({reason(error)}); {_AGAIN}") from error
+    if not isinstance(content, dict):
+        raise PreparedDataError(f"{path} is damaged; {_AGAIN}")
+    return content
 
 
 def load_study(out: str | Path, study_id: int) -> PreparedStudy:
     """One study of the prepared data set in the folder out; pixels are memory-mapped and read when
-    touched. Raises PreparedDataError if the study is not there."""
+    touched. Raises PreparedDataError if the study is not there, or not whole."""
     content = read_content(Path(out), study_id)
-    flat = np.load(Path(out) / f"{study_id}.npy", mmap_mode="r")
-    series = _unpacked(content["series"], flat)
+    path = Path(out) / f"{study_id}.npy"
+    try:
+        flat = np.load(path, mmap_mode="r")
+        series = _unpacked(content["series"], flat)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PreparedDataError(f"{path} is damaged ({reason(error)}); {_AGAIN}") from error
+    if flat.dtype != np.uint8 or flat.size != sum(_pixels(part) for part in content["series"]):
+        raise PreparedDataError(f"{path} is not what its JSON describes; {_AGAIN}")
     left_out = tuple((what, why) for what, why in content["left_out"])
     return PreparedStudy(int(study_id), series, pd.DataFrame(content["points"]), left_out)
 
@@ -97,6 +120,11 @@ def _unpacked(parts: list[dict], flat: np.ndarray) -> tuple[PreparedSeries, ...]
         whole = Series(tuple(slices))
         series.append(PreparedSeries(part["series_id"], part["description"], whole))
     return tuple(series)
+
+
+def _pixels(part: dict) -> int:
+    """How many pixels a series has that _series_json describes."""
+    return sum(math.prod(described["shape"]) for described in part["slices"])
 
 
 def _slice(described: dict, pixels: np.ndarray, series_id: int) -> Slice:

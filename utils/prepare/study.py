@@ -72,8 +72,8 @@ def _crossing(both: Series, one: Series) -> bool:
 
 
 def read_study(tables: Tables, study_id: int) -> dict[str, Series]:
-    """Raw series by description, the longest of each kind. What cannot be used is skipped without
-    a word; prepare_study names it."""
+    """Raw series by description, the longest of each kind. What cannot be used is skipped
+    silently; prepare_study names it."""
     usable, _ = _usable_series(tables, study_id)
     found = [(row.series_description, series) for row, series in usable]
     return dict(sorted(found, key=lambda pair: len(pair[1])))
@@ -140,6 +140,9 @@ def _read_usable(tables: Tables, row: Any, dropped: pd.Series) -> Series:
     folder = tables.folder(row.study_id, row.series_id)
     if row.series_id in dropped.index:
         raise DicomError(folder, f"known fault: {dropped[row.series_id]}")
+    if row.series_description not in SERIES:
+        text = f"{row.series_description!r}" if row.series_description else "empty"
+        raise DicomError(folder, f"its description is {text}, not one of {', '.join(SERIES)}")
     series = read_series(folder)
     named_sagittal = row.series_description != AXIAL_T2
     if (series.orientation == "sagittal") != named_sagittal:

@@ -1,9 +1,9 @@
 """The RSNA 2024 lumbar-spine data set: its vocabulary, its tables, its known faults.
 
-In: a folder in the competition's layout. Out: `Tables`, validated, or a `TableError` that names
-file, column and row. Read `vocabulary` first (all other packages use its names), then `tables`
-(the five files as one object), `schemas` (what is valid in them) and `faults` (the published errors
-of the real data).
+In: a folder in the competition's layout. Out: `Tables`, validated, with the cells that could not be
+used; or a `TableError` where nothing can be read. Read `vocabulary` first (all other packages use
+its names), then `tables` (the five files as one object), `schemas` (what is valid in them) and
+`faults` (the published errors of the real data).
 
 Layout of a data folder::
 
@@ -15,8 +15,15 @@ Layout of a data folder::
 """
 
 from utils.rsna.faults import faults_in, is_placeholder, known_faults
-from utils.rsna.schemas import SCHEMAS, TableError, read_table
-from utils.rsna.tables import Tables, load_tables, long_labels, wide_labels
+from utils.rsna.schemas import SCHEMAS, Rejected, TableError, read_table
+from utils.rsna.tables import (
+    SPLITS,
+    Tables,
+    load_tables,
+    long_labels,
+    numbered_folders,
+    wide_labels,
+)
 from utils.rsna.vocabulary import (
     AXIAL_T2,
     CANAL,
@@ -67,7 +74,9 @@ __all__ = [
     "SERIES",
     "SERIES_OF",
     "SIDES",
+    "SPLITS",
     "TARGETS",
+    "Rejected",
     "TableError",
     "Tables",
     "Target",
@@ -78,6 +87,7 @@ __all__ = [
     "load_tables",
     "long_labels",
     "mirror",
+    "numbered_folders",
     "read_table",
     "row_id",
     "row_ids",

@@ -1,18 +1,25 @@
 """The columns, types and ranges of the competition's five CSV files, and how one file is checked.
 
-Validation is pandera's; a failure becomes a `TableError` that names file, column and row.
+Validation is pandera's. A cell that does not fit is `Rejected` with file, column and row, and the
+rest is used; only a table of which nothing can be read is a `TableError`.
 """
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
 from utils.errors import LumbarError
 from utils.rsna.vocabulary import CONDITIONS, GRADE_COLUMNS, GRADES, LEVELS, SERIES, TARGETS
 
+log = logging.getLogger(__name__)
+_REPORTED = 3  # cells of a file that are left out and logged one by one
+_WORDS = {word.casefold(): word for word in (*SERIES, *CONDITIONS, *LEVELS, *GRADES)}
 _FIRST_ROW = 2  # of the data, in an editor: the header is row 1
 _LISTED_COLUMNS = 8  # of a table that lacks one
 
@@ -23,16 +30,17 @@ class TableError(LumbarError):
 
 # Columns
 _ID = pa.Column(int, pa.Check.ge(0))
-_UNIQUE_ID = pa.Column(int, pa.Check.ge(0), unique=True)
 _GRADE = pa.Column(str, pa.Check.isin(GRADES), nullable=True)
 _CONDITION = pa.Column(str, pa.Check.isin(CONDITIONS))
 _LEVEL = pa.Column(str, pa.Check.isin(LEVELS))
-_PIXEL = pa.Column(float)  # px from the centre of the first pixel
+_PIXEL = pa.Column(float, pa.Check(np.isfinite))  # px from the centre of the first pixel
 _PROBABILITY = pa.Column(float, pa.Check.in_range(0, 1))
-_DESCRIPTION = pa.Column(str, pa.Check.isin(SERIES))
+_DESCRIPTION = pa.Column(str, nullable=True)  # one of SERIES, or what nobody can use
+_TARGET_NAMES = "|".join(target.column for target in TARGETS)
+_ROW_ID = pa.Column(str, pa.Check.str_matches(rf"^\d+_({_TARGET_NAMES})$"))
 
 # Tables
-_LABELS = {"study_id": _UNIQUE_ID} | {target.column: _GRADE for target in TARGETS}
+_LABELS = {"study_id": _ID} | {target.column: _GRADE for target in TARGETS}
 _POINTS = {
     "study_id": _ID,
     "series_id": _ID,
@@ -44,7 +52,7 @@ _POINTS = {
 }
 _SERIES = {"study_id": _ID, "series_id": _ID, "series_description": _DESCRIPTION}
 _SUBMISSION = {
-    "row_id": pa.Column(str, unique=True),
+    "row_id": _ROW_ID,
     **dict.fromkeys(GRADE_COLUMNS, _PROBABILITY),
 }
 SCHEMAS = {
@@ -55,13 +63,35 @@ SCHEMAS = {
     "sample_submission.csv": pa.DataFrameSchema(_SUBMISSION, coerce=True),
 }
 
+# What names a row: of several with the same only the first counts.
+_KEYS = {
+    "train.csv": ["study_id"],
+    "train_series_descriptions.csv": ["study_id", "series_id"],
+    "test_series_descriptions.csv": ["study_id", "series_id"],
+    "sample_submission.csv": ["row_id"],
+}
+
 _UNREADABLE = (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError)
 
 
-def read_table(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
-    """One CSV file with the schema's columns and types, checked. Raises TableError.
+class Rejected(NamedTuple):
+    """A cell that cannot be used, as an editor shows it; with it its row, or only its grade."""
 
-    CRLF line ends, a byte-order mark, blank rows and extra columns are accepted.
+    file: str
+    row: int
+    column: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: column {self.column!r}, row {self.row}: {self.why}"
+
+
+def read_table(path: Path, schema: pa.DataFrameSchema) -> tuple[pd.DataFrame, list[Rejected]]:
+    """One CSV file with the schema's columns and types; and the cells that do not fit them.
+
+    A row with such a cell is left out, of a grade only the grade: one odd cell must not cost all
+    other studies. CRLF line ends, a byte-order mark, blank rows, extra columns, and words in
+    another case are accepted. Raises TableError where nothing can be read.
     """
     try:
         raw = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skip_blank_lines=False)
@@ -72,11 +102,63 @@ def read_table(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
     if absent:
         present = ", ".join(raw.columns[:_LISTED_COLUMNS])
         raise TableError(f"{path}: column {absent[0]!r} is missing; it has {present}")
-    table = raw[list(schema.columns)].apply(_without_blanks).dropna(how="all")
-    try:
-        return schema.validate(table, lazy=True).reset_index(drop=True)
-    except pa.errors.SchemaErrors as error:
-        raise TableError(_explain(path, error.failure_cases)) from None
+    table = raw[list(schema.columns)].apply(_in_known_words).dropna(how="all")
+    table, rejected = _fitting(path, schema, table)
+    table, repeated = _without_repeats(path, table)
+    rejected += repeated
+    if rejected and not len(table):
+        raise TableError(f"{path.parent / str(rejected[0])}; no row is left")
+    for line in rejected[:_REPORTED]:
+        log.warning(f"{line}; left out")
+    if len(rejected) > _REPORTED:
+        log.warning(f"{path.name}: {len(rejected) - _REPORTED} more cells left out")
+    return table.reset_index(drop=True), rejected
+
+
+def _fitting(
+    path: Path, schema: pa.DataFrameSchema, table: pd.DataFrame
+) -> tuple[pd.DataFrame, list[Rejected]]:
+    """The rows that fit the schema, with its types. A cell that has no type hides the checks of its
+    column, so that it takes several passes."""
+    rejected: list[Rejected] = []
+    while True:
+        try:
+            return schema.validate(table, lazy=True), rejected
+        except pa.errors.SchemaErrors as error:
+            cells = error.failure_cases.dropna(subset=["index"])
+            if not len(cells):
+                raise TableError(_explain(path, error.failure_cases)) from None
+        for cell in cells.drop_duplicates(["index", "column"]).itertuples():
+            row = int(cell.index)
+            if row in table.index:
+                empty = pd.isna(cell.failure_case)
+                why = "is empty" if empty else f"{cell.failure_case!r} fails {cell.check}"
+                rejected.append(Rejected(path.name, row + _FIRST_ROW, cell.column, why))
+                table = _without(table, schema, row, cell.column)
+
+
+def _without(
+    table: pd.DataFrame, schema: pa.DataFrameSchema, row: int, column: str
+) -> pd.DataFrame:
+    """The table without one cell, if it may be empty; else without its row."""
+    if not schema.columns[column].nullable:
+        return table.drop(index=row)
+    table = table.copy()
+    table.loc[row, column] = pd.NA
+    return table
+
+
+def _without_repeats(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, list[Rejected]]:
+    """The first of the rows that name the same."""
+    key = _KEYS.get(path.name)
+    if key is None:
+        return table, []
+    again = table.duplicated(key)
+    repeated = []
+    for row, cells in table.loc[again, key].iterrows():
+        why = f"{' and '.join(map(str, cells))} is there more than once"
+        repeated.append(Rejected(path.name, int(row) + _FIRST_ROW, key[-1], why))
+    return table[~again], repeated
 
 
 def empty_table(schema: pa.DataFrameSchema) -> pd.DataFrame:
@@ -84,16 +166,14 @@ def empty_table(schema: pa.DataFrameSchema) -> pd.DataFrame:
     return pd.DataFrame(columns=list(schema.columns))
 
 
-def _without_blanks(column: pd.Series) -> pd.Series:
-    """Cells stripped of blanks; an empty cell is a missing value."""
-    return column.str.strip().replace("", pd.NA)
+def _in_known_words(column: pd.Series) -> pd.Series:
+    """Cells stripped of blanks, and the data set's words as it writes them; an empty cell is a
+    missing value."""
+    stripped = column.str.strip().replace("", pd.NA)
+    return stripped.map(lambda text: _WORDS.get(str(text).casefold(), text), na_action="ignore")
 
 
 def _explain(path: Path, failures: pd.DataFrame) -> str:
-    """The first failure, with the row number that an editor shows, and how many more there are."""
-    in_rows = failures.dropna(subset=["index"])
-    first = (in_rows if len(in_rows) else failures).iloc[0]
-    row = f"row {int(first['index']) + _FIRST_ROW}" if pd.notna(first["index"]) else "some row"
-    more = f" ({len(failures) - 1} more such cells)" if len(failures) > 1 else ""
-    what = f"{first['failure_case']!r} fails {first['check']}{more}"
-    return f"{path}: column {first['column']!r}, {row}: {what}"
+    """The first failure of a table as a whole."""
+    first = failures.iloc[0]
+    return f"{path}: column {first['column']!r}: {first['failure_case']!r} fails {first['check']}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from os.path import isdir  # unlike Path.is_dir, False where a mount has gone
 from pathlib import Path
 
 import pandas as pd
 
-from utils.rsna.schemas import SCHEMAS, TableError, empty_table, read_table
+from utils.rsna.schemas import SCHEMAS, Rejected, TableError, empty_table, read_table
 from utils.rsna.vocabulary import SERIES, TARGETS, slug
 
 SPLITS = ("train", "test")
@@ -23,6 +24,7 @@ class Tables:
     series      study_id, series_id, series_description, split ("train" or "test")
     submission  row_id, normal_mild, moderate, severe as in sample_submission.csv
     missing     names of the files that were not there
+    rejected    cells that could not be used, each with its file, row and column
     """
 
     root: Path
@@ -31,12 +33,13 @@ class Tables:
     series: pd.DataFrame
     submission: pd.DataFrame
     missing: tuple[str, ...] = field(default=())
+    rejected: tuple[Rejected, ...] = field(default=())
 
     def folder(self, study_id: int, series_id: int | None = None) -> Path:
         """The image folder of a study, or of one series of it; the folder need not exist."""
         for split in SPLITS:
             study = self.root / f"{split}_images" / str(int(study_id))
-            if study.is_dir():
+            if isdir(study):
                 break
         return study if series_id is None else study / str(int(series_id))
 
@@ -45,10 +48,7 @@ class Tables:
 
         Part of the download is enough.
         """
-        root = self.root / f"{split}_images"
-        if not root.is_dir():
-            return []
-        return sorted(int(p.name) for p in root.iterdir() if p.is_dir() and p.name.isdecimal())
+        return numbered_folders(self.root / f"{split}_images")
 
     def whole_studies(self, split: str = "train") -> list[int]:
         """The studies of a split that can be shown in full: those of `studies(split)` whose images
@@ -57,7 +57,7 @@ class Tables:
         If there is none, all of `studies(split)`, so that there is something to show.
         """
         rows = self.series.itertuples()
-        on_disk = self.series[[self.folder(r.study_id, r.series_id).is_dir() for r in rows]]
+        on_disk = self.series[[isdir(self.folder(r.study_id, r.series_id)) for r in rows]]
         kinds = on_disk.groupby("study_id").series_description.nunique()
         studies = self.studies(split)
         return [study for study in studies if kinds.get(study) == len(SERIES)] or studies
@@ -88,11 +88,25 @@ class Tables:
         return f"Tables({self.root}: {'; '.join(parts)})"
 
 
-def load_tables(root: str | Path) -> Tables:
-    """Read and check the tables of a data folder. Raises TableError naming file, column and row.
+def numbered_folders(folder: Path) -> list[int]:
+    """The names of the folders in a folder that are numbers, ascending; none if there is no such
+    folder. Raises TableError if it cannot be listed."""
+    if not isdir(folder):
+        return []
+    try:
+        return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and isdir(p))
+    except OSError as error:
+        raise TableError(
+            f"{folder} cannot be read ({error.strerror or error}); mount it again, or set SOURCE"
+        ) from error
 
-    Any file may be absent (a test-only or partial download), except that one of the two series
-    descriptions must exist.
+
+def load_tables(root: str | Path) -> Tables:
+    """Read and check the tables of a data folder. Raises TableError where nothing can be read.
+
+    Rows that cannot be used are left out and reported, with file, column and row. Any file may be
+    absent (a test-only or partial download), except that one of the two series descriptions must
+    exist.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
@@ -103,18 +117,30 @@ def load_tables(root: str | Path) -> Tables:
     if set(descriptions.values()) <= set(missing):
         absent = "neither train_ nor test_series_descriptions.csv is here"
         raise TableError(f"{root}: {absent}. Is it the competition's folder?")
-    tables = {}
+    tables, rejected = {}, []
     for name, schema in SCHEMAS.items():
-        tables[name] = empty_table(schema) if name in missing else read_table(root / name, schema)
-    series = [tables[name].assign(split=split) for split, name in descriptions.items()]
+        if name in missing:
+            tables[name] = empty_table(schema)
+            continue
+        tables[name], cells = read_table(root / name, schema)
+        rejected += cells
     return Tables(
         root=root,
         labels=long_labels(tables["train.csv"]),
         points=tables["train_label_coordinates.csv"],
-        series=pd.concat([part for part in series if len(part)], ignore_index=True),
+        series=_all_series(root, {split: tables[name] for split, name in descriptions.items()}),
         submission=tables["sample_submission.csv"],
         missing=missing,
+        rejected=tuple(rejected),
     )
+
+
+def _all_series(root: Path, by_split: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The series of both splits in one table. Raises TableError if there is none."""
+    parts = [part.assign(split=split) for split, part in by_split.items() if len(part)]
+    if not parts:
+        raise TableError(f"{root}: the tables of series descriptions have no rows")
+    return pd.concat(parts, ignore_index=True).fillna({"series_description": ""})
 
 
 def long_labels(wide: pd.DataFrame) -> pd.DataFrame:

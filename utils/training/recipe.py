@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,10 +20,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from utils import metrics
-from utils.errors import LumbarError
-from utils.files import Folder, digest
+from utils.files import Folder, at_work, digest
 from utils.inference import Run, load_run
-from utils.models import Grader, Locator
+from utils.models import WEIGHTS, Grader, Locator
 from utils.prepare import PreparedDataError
 from utils.presets import Preset, get_preset, shaped_like
 from utils.rsna import grade_frequencies
@@ -30,14 +30,17 @@ from utils.training.evaluation import SMOOTHING, measure_locator, measured_jitte
 from utils.training.grader_samples import GraderDataset, Jitter
 from utils.training.locator_samples import LocatorDataset
 from utils.training.losses import grader_terms, locator_terms
-from utils.training.trainer import WEIGHTS, Limits, Report, Task, make_accelerator, train
+from utils.training.trainer import (
+    Limits,
+    Report,
+    Task,
+    TrainingError,
+    make_accelerator,
+    train,
+)
 
 _FOLDS_KEY = "studies and their folds"
 Model = TypeVar("Model", Locator, Grader)
-
-
-class TrainingError(LumbarError):
-    """A run that cannot be started or resumed as wanted; the message says what to do."""
 
 
 def fit(
@@ -79,8 +82,13 @@ def fit(
         _bind_to_settings(folder, preset, prepared)
         folder.restore()
     accelerator.wait_for_everyone()
+    if not len(pd.read_csv(prepared / "folds.csv")):
+        raise PreparedDataError(
+            f"{prepared}: no study here has labels, so there is nothing to learn"
+        )
     recipe = _Recipe(prepared, folder, preset, accelerator, Limits(deadline, report), initial)
-    numbers = _folds(prepared, preset) if fold is None else [fold]
+    numbers = _folds(prepared, preset)  # also checks how many there are
+    numbers = numbers if fold is None else [fold]
     return all(recipe.fit_fold(number) for number in numbers) and recipe.finish()
 
 
@@ -107,13 +115,23 @@ def _bind_to_settings(folder: Folder, preset: Preset, prepared: Path) -> None:
     if not path.is_file():
         folder.write(path.name, json.dumps(settings, indent=1))
         return
-    found = json.loads(path.read_text())
+    found = _read_settings(path)
     if found != settings:
         changed = [name for name, value in settings.items() if found.get(name) != value]
         raise TrainingError(
             f"{folder.path} was started with other settings ({', '.join(changed)}); "
             "choose another run folder or delete it"
         )
+
+
+def _read_settings(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"{path} cannot be read ({error}); delete it if this run is of the present settings"
+        ) from error
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass
@@ -131,6 +149,15 @@ class _Recipe:
         """Locator, its measured error, grader, out-of-fold logits of one fold; False if time was
         up."""
         folder = self.folder / f"fold{number}"
+        with self._alone(folder):
+            return self._fit_parts(folder, number)
+
+    def _alone(self, folder: Folder) -> AbstractContextManager:
+        """Only one run at a time trains a fold in this folder; its processes work together."""
+        main = self.accelerator.is_main_process
+        return at_work(folder.path) if main else nullcontext()
+
+    def _fit_parts(self, folder: Folder, number: int) -> bool:
         inside, outside = self._split(number)
         locator = self._fit_locator(number, inside, outside)
         if locator is None:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
@@ -67,7 +68,7 @@ class StudyDataset(Dataset):
             index = int(np.random.default_rng(seed).permutation(len(self))[index])
         study_id = self.studies[index]
         rng = np.random.default_rng([*seed, study_id])
-        sample = self.sample(load_file(self.path(study_id)), study_id, rng)
+        sample = self.sample(self._cached(study_id), study_id, rng)
         return as_tensors(sample._replace(seed=rng.integers(2**31)))
 
     def path(self, study_id: int) -> Path:
@@ -104,9 +105,17 @@ class StudyDataset(Dataset):
                 f"{free / 1e9:.1f} are free; free some space, or use a preset with smaller crops"
             )
 
+    def _cached(self, study_id: int) -> dict[str, np.ndarray]:
+        """A study's crops; cut again if their file is damaged."""
+        try:
+            return load_file(self.path(study_id))
+        except (SafetensorError, FileNotFoundError):
+            self._cache_study(study_id)
+            return load_file(self.path(study_id))
+
     def _cache_study(self, study_id: int) -> None:
         crops = self.make_crops(load_study(self.prepared, study_id))
-        write_atomic(self.path(study_id), lambda partial: save_file(crops, partial))
+        write_atomic(self.path(study_id), save(crops))
 
 
 def as_tensors(sample: Any) -> Any:

@@ -22,22 +22,26 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
+from utils.errors import LumbarError
 from utils.files import Folder
+from utils.models import WEIGHTS, WeightsError, device, load_weights
 from utils.presets import Preset
-from utils.training.checkpoints import Checkpoints
+from utils.training.checkpoints import Checkpoints, all_finite
 from utils.training.losses import mean_of
 from utils.training.samples import StudyDataset
 
 Report = Callable[[str, pd.DataFrame], None]
 Terms = Callable[[nn.Module, tuple], Tensor]
-WEIGHTS = "model.safetensors"
+# Steps in a row whose gradients were not finite, after which training stops. In 16 bits the first
+# dozen may be: the scaler starts too high and halves its factor at each.
+MOST_SKIPPED = 20
 LAST_RATE = 0.02  # at the end, as a fraction of the learning rate
 log = logging.getLogger(__name__)
 
@@ -45,7 +49,7 @@ log = logging.getLogger(__name__)
 def precision() -> str:
     """'bf16', 'fp16' or 'no': what this device does natively. A T4 says it supports bf16 but only
     emulates it."""
-    if not torch.cuda.is_available():
+    if device() == "cpu":
         return "no"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
@@ -54,6 +58,7 @@ def make_accelerator(preset: Preset) -> Accelerator:
     """preset.batch counts the studies of all processes together, so that a result does not depend
     on how many there are."""
     accelerator = Accelerator(
+        cpu=device() == "cpu",
         mixed_precision=precision(),
         gradient_accumulation_steps=preset.accumulate,
         dataloader_config=DataLoaderConfiguration(split_batches=True),
@@ -65,6 +70,10 @@ def make_accelerator(preset: Preset) -> Accelerator:
             "so the odd study stays unmixed"
         )
     return accelerator
+
+
+class TrainingError(LumbarError):
+    """A run that cannot be started, resumed or continued; the message says what to do."""
 
 
 @dataclass
@@ -98,7 +107,10 @@ def train(task: Task, preset: Preset, accelerator: Accelerator, limits: Limits) 
         if not trainer.run():
             return False
         trainer.finish()
-    task.model.load_state_dict(load_file(finished))
+    try:
+        load_weights(task.model, finished)
+    except WeightsError as error:
+        raise TrainingError(f"{error}; delete this file, and it is trained again") from error
     task.model.to(accelerator.device).eval()
     return True
 
@@ -121,6 +133,8 @@ class Trainer:
         span = max(1.0, preset.ema * self.steps * task.epochs)
         self.average = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / span))
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.skipped = 0  # steps in a row that were not finite
+        self.skipped_in_epoch = 0
         self.history = self._resume()
 
     def _loader(self, studies: StudyDataset, drop_last: bool = False) -> DataLoader:
@@ -129,7 +143,7 @@ class Trainer:
             studies,
             min(p.batch, len(studies)) if drop_last else p.batch,
             drop_last=drop_last,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=device() == "cuda",
             persistent_workers=p.workers > 0,
             num_workers=p.workers,
         )
@@ -171,12 +185,14 @@ class Trainer:
         torch.manual_seed(self.preset.seed * 1000 + epoch)
         self.task.train.epoch.fill_(epoch)
         rate = self.optimizer.param_groups[-1]["lr"]
+        self.skipped_in_epoch = 0
         loss = self._train_epoch()
         row = {
             "epoch": epoch + 1,
             "loss": loss,
             "held_out": self._validate(),
             "learning_rate": rate,
+            "skipped": self.skipped_in_epoch,
         }
         return row | {"seconds": time.monotonic() - start}
 
@@ -186,7 +202,8 @@ class Trainer:
         self.model.train()
         total = torch.zeros((), device=self.accelerator.device)
         for batch in self.loader:
-            total = total + self.step(batch)
+            sums = self.step(batch)
+            total = total + torch.where(sums.isfinite().all(), sums, 0)
         return float((total[0] / total[1].clamp(min=1e-6)).mean())
 
     def step(self, batch: tuple) -> Tensor:
@@ -199,13 +216,35 @@ class Trainer:
             # Gradients of processes are averaged; their weights are summed: hence the division.
             accelerator.backward(mean_of(terms, sums[1] / accelerator.num_processes))
             if accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(self.model.parameters(), self.preset.clip)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-        if accelerator.sync_gradients:
-            self.scheduler.step()
-            self.average.update_parameters(self.net)
+                self._update()
         return sums
+
+    def _update(self) -> None:
+        """A step of the optimizer, unless the gradients are not finite: one overflow must not cost
+        all weights."""
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.preset.clip)
+        finite = bool(torch.isfinite(norm))
+        if finite or self.accelerator.scaler:  # the scaler skips by itself, and adapts
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.scheduler.step()
+        if finite:
+            self.skipped = 0
+            self.average.update_parameters(self.net)
+            return
+        self.skipped += 1
+        self.skipped_in_epoch += 1
+        if self.skipped == MOST_SKIPPED:
+            raise TrainingError(self._not_finite())
+
+    def _not_finite(self) -> str:
+        done = len(self.history)
+        kept = f"epoch {done}, from which the next call resumes" if done else "none yet"
+        return (
+            f"{self.task.folder.path}: {self.skipped} steps in a row gave no finite gradients. The "
+            f"weights are those of before; the last good checkpoint is of {kept}. If this comes "
+            "again, choose another folder and a lower learning rate, or a higher precision"
+        )
 
     @torch.no_grad()
     def _validate(self) -> float:
@@ -262,8 +301,10 @@ class Trainer:
         if self.accelerator.is_main_process:
             state = self.average.module.state_dict()
             weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+            if not all_finite(weights):
+                raise TrainingError(f"{self.task.folder.path}: the averaged weights are not finite")
             self._write_history()
-            self.task.folder.write(WEIGHTS, lambda path: save_file(weights, path))
+            self.task.folder.write(WEIGHTS, save(weights))
             self.checkpoints.clear()
         # In inference it runs in 32 bits, trained now or before.
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)

@@ -22,6 +22,7 @@ PARTS = (
     "overlay",
     "measurements",
     "hover",
+    "wheel",
     "interaction",
     "cine",
     "layers",

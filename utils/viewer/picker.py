@@ -50,6 +50,10 @@ class StudyPicker(ipywidgets.VBox):
         self._connect()
         super().__init__([controls, self.viewer])
 
+    def __repr__(self) -> str:
+        hint = "If this line is all you see, run picker.as_html()"
+        return f"StudyPicker({_count(self.studies)}, {self.viewer.study['id']} on show). {hint}"
+
     def save_html(self, path: str | Path) -> Path:
         """Write the study on show as one HTML file."""
         return self.viewer.save_html(path)

@@ -51,14 +51,8 @@ def _descriptions(tables: rsna.Tables, study_id: int) -> dict[int, str]:
             "tables.studies() lists what is here"
         )
     described = dict(zip(rows.series_id.astype(int), rows.series_description))
-    on_disk = _series_on_disk(tables.folder(study_id))
+    on_disk = rsna.numbered_folders(tables.folder(study_id))
     return described | {series: "not described" for series in on_disk if series not in described}
-
-
-def _series_on_disk(folder: Path) -> list[int]:
-    if not folder.is_dir():
-        return []
-    return sorted(int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdecimal())
 
 
 def _encode_all(

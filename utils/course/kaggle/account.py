@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,9 @@ NO_TOKEN = (
     "variable KAGGLE_API_TOKEN; on Colab in a secret of that name (the key in the left margin; "
     "allow this notebook to read it). SOURCE = 'phantom' needs none."
 )
+
+_ADDED = " \t\r\n\"'`\u00a0\u200b\ufeff"  # by copying
+_POSSIBLE = re.compile(r"[A-Za-z0-9._~+/=-]{1,500}")  # a token, a user name or a key
 
 
 class KaggleError(LumbarError):
@@ -42,36 +46,67 @@ def sign_in(ask: Callable[[str], str] = getpass.getpass) -> str:
     """Give kagglehub a token and return where it came from, never what it is.
 
     ask  prompts the user if there is no token anywhere
-    Raises KaggleError if there is still none.
+    Raises KaggleError if there is still none, or if it cannot be one.
     """
     from kagglehub import config
 
     config.clear_kaggle_credentials()
-    name_and_key = {"KAGGLE_USERNAME", "KAGGLE_KEY"}
-    if os.environ.get("KAGGLE_API_TOKEN") or name_and_key <= set(os.environ):
-        return "the environment"
-    if _sign_in_with_colab():
-        return "Colab's secrets"
-    if config.get_kaggle_credentials():
-        return "a file"
-    config.set_kaggle_api_token(_typed(ask))
-    return "what you typed"
+    sources = {
+        "the environment": _from_environment,
+        "Colab's secrets": _from_colab,
+        "a file": _from_file,
+        "what you typed": lambda: (_typed(ask),),
+    }
+    for source, read in sources.items():
+        credentials = tuple(map(_clean, read()))
+        if credentials and all(credentials):
+            _give(source, credentials)
+            return source
+    raise KaggleError(NO_TOKEN)
 
 
-def _sign_in_with_colab() -> bool:
-    """With the token in Colab's secrets, or with the older pair of user name and key."""
+def _give(source: str, credentials: tuple[str, ...]) -> None:
+    """A token, or user name and key, to kagglehub. Raises KaggleError for what an HTTP header
+    cannot hold: the library would quote it, whole, in its error."""
     from kagglehub import config
 
-    token = _colab_secret("KAGGLE_API_TOKEN")
+    if not all(map(_POSSIBLE.fullmatch, credentials)):
+        raise KaggleError(
+            f"The Kaggle API token from {source} has characters that no token has. Copy it anew "
+            f"from {TOKEN_PAGE}: letters, digits and underscores, nothing before or after."
+        )
+    if len(credentials) == 1:
+        config.set_kaggle_api_token(credentials[0])
+    else:
+        config.set_kaggle_credentials(*credentials)
+
+
+def _clean(text: str | None) -> str:
+    """Without what copying adds: blanks, line breaks, quotes, byte-order marks."""
+    return (text or "").strip(_ADDED)
+
+
+def _from_environment() -> tuple[str | None, ...]:
+    """The token, which may be in a file that the variable names; or user name and key."""
+    token = os.environ.get("KAGGLE_API_TOKEN", "").strip(_ADDED)
     if token:
-        config.set_kaggle_api_token(token)
-        return True
-    name = _colab_secret("KAGGLE_USERNAME")
-    key = _colab_secret("KAGGLE_KEY")
-    if name and key:
-        config.set_kaggle_credentials(name, key)
-        return True
-    return False
+        return (_content_if_file(token),)
+    return os.environ.get("KAGGLE_USERNAME"), os.environ.get("KAGGLE_KEY")
+
+
+def _content_if_file(named: str) -> str:
+    try:
+        return Path(named).read_text(encoding="utf-8")
+    except (OSError, ValueError):  # no file of this name
+        return named
+
+
+def _from_colab() -> tuple[str | None, ...]:
+    """The token in Colab's secrets, or the older pair of user name and key."""
+    token = _colab_secret("KAGGLE_API_TOKEN")
+    if token.strip(_ADDED):
+        return (token,)
+    return _colab_secret("KAGGLE_USERNAME"), _colab_secret("KAGGLE_KEY")
 
 
 def _colab_secret(name: str) -> str:
@@ -79,17 +114,30 @@ def _colab_secret(name: str) -> str:
     try:
         from google.colab import userdata
 
-        return (userdata.get(name) or "").strip()
+        return userdata.get(name) or ""
     except Exception:  # noqa: BLE001  not on Colab, no such secret, no access: each its own type
         return ""
 
 
-def _typed(ask: Callable[[str], str]) -> str:
-    """The token that the user types. Raises KaggleError if there is none."""
+def _from_file() -> tuple[str | None, ...]:
+    """What kagglehub finds in the user's own file. Raises KaggleError if that is damaged."""
+    from kagglehub import config
+
     try:
-        token = ask("Kaggle API token (it is not shown): ").strip()
+        found = config.get_kaggle_credentials()
+    except Exception:  # noqa: BLE001  its text may quote the file
+        raise KaggleError(
+            f"Kaggle's file with the token (in ~/.kaggle) cannot be read. Make a new token at "
+            f"{TOKEN_PAGE} and put it there again."
+        ) from None
+    if found is None:
+        return ()
+    return (found.api_key,) if found.api_key else (found.username, found.key)
+
+
+def _typed(ask: Callable[[str], str]) -> str:
+    """What the user types; "" where there is no keyboard."""
+    try:
+        return ask("Kaggle API token (it is not shown): ")
     except Exception:  # noqa: BLE001  a front end without a keyboard raises a type of its own
-        token = ""
-    if not token:
-        raise KaggleError(NO_TOKEN)
-    return token
+        return ""

@@ -11,7 +11,7 @@ import pandas as pd
 
 from utils.course.kaggle.account import KaggleError, attached, sign_in
 from utils.course.kaggle.transfer import fetch_files, list_instances
-from utils.files import write_atomic
+from utils.files import at_work, write_atomic
 from utils.rsna import GRADES, SCHEMAS, SERIES, TARGETS, Tables, load_tables
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,10 @@ def download_sample(
     mount = attached()
     if mount:
         return _link_sample(mount, root, studies)
-    if not _is_complete(root, studies):
-        log.info(f"Signed in with {sign_in(ask)}.")
+    if _is_complete(root, studies):
+        return root
+    log.info(f"Signed in with {sign_in(ask)}.")
+    with at_work(root, "download"):
         fetch_files(root, dict.fromkeys(SCHEMAS), jobs, "tables")
         tables = load_tables(root)
         chosen = _chosen(tables, studies)

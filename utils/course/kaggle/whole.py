@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import getpass
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from utils.course.environment import free_bytes
 from utils.course.kaggle.account import COMPETITION, KaggleError, attached, sign_in
 from utils.course.kaggle.retry import with_retries
 
@@ -37,10 +37,9 @@ def download_all(ask: Callable[[str], str] = getpass.getpass) -> Path:
 def check_disk(folder: Path) -> None:
     """Raise KaggleError where archive and contents would not fit; what has arrived of the archive
     counts as free."""
-    existing = next(path for path in (folder, *folder.parents) if path.is_dir())
     archives = folder.glob("competitions/**/*.archive") if folder.is_dir() else ()
     arrived = sum(path.stat().st_size for path in archives)
-    free_gb = (shutil.disk_usage(existing).free + arrived) / 1e9
+    free_gb = (free_bytes(folder) + arrived) / 1e9
     if free_gb < NEEDED_GB:
         raise KaggleError(
             f"{folder}: {free_gb:.0f} GB are free, and the archive (36 GB) and its contents need "

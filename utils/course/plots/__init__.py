@@ -6,7 +6,7 @@ title that says what to see, units on their axes, and grades always in the same 
 of a data set), `results` (charts of a run) and `grids` (tables as coloured cells).
 """
 
-from utils.course.plots.data import finding_bars, intensity_histograms, point_rows, prevalence
+from utils.course.plots.data import canal_points, finding_bars, intensity_histograms, prevalence
 from utils.course.plots.grids import auroc_grid, confusion_grids, grade_grid
 from utils.course.plots.images import crops, draw_slice, show_image, side_by_side
 from utils.course.plots.points import anatomy, draw_points, study_planes
@@ -18,6 +18,7 @@ __all__ = [
     "alt_text",
     "anatomy",
     "auroc_grid",
+    "canal_points",
     "confusion_grids",
     "crops",
     "draw_points",
@@ -28,7 +29,6 @@ __all__ = [
     "intensity_histograms",
     "learning_curves",
     "locator_errors",
-    "point_rows",
     "prevalence",
     "reliability",
     "score_bars",

@@ -47,7 +47,7 @@ def _stack_proportions(ax: Axes, labels: pd.DataFrame) -> None:
     sns.histplot(labels, x="position", hue="grade", ax=ax, **counts, **colours, **bars)
 
 
-def point_rows(points: pd.DataFrame) -> Figure:
+def canal_points(points: pd.DataFrame) -> Figure:
     """Annotated canal points of all studies in their images, coloured by level.
 
     points  Tables.points: condition, level, x and y (px: column, row)

@@ -15,6 +15,7 @@ const PRESET_KEYS = "12345";
 // Chosen by hand, with a mouse and with a touchpad.
 const WINDOW_DRAG_PX = 300; // a drag of this length changes the window by the whole range
 const NOTCH = 50; // a wheel event of at least this is one notch of a mouse wheel
+const TAP_PX = 10; // a finger that moves by less taps
 const SCROLL = 30; // so much of a touchpad's scrolling is one slice
 const WHEEL_ZOOM = 1.2; // by one notch
 const TOUCHPAD_ZOOM = 60; // so much of a touchpad's scrolling zooms by a factor of e
@@ -46,9 +47,14 @@ class Interaction {
     }
   }
 
+  // In CSS px of the pane, also where the page or a part of it is scaled.
   at(event) {
-    const box = this.pane.layers.canvases[0].getBoundingClientRect();
-    return [event.clientX - box.left, event.clientY - box.top];
+    const { layers, size } = this.pane;
+    const box = layers.canvases[0].getBoundingClientRect();
+    const across = box.width / size[0] || 1;
+    const down = box.height / size[1] || 1;
+    layers.follow(across);
+    return [(event.clientX - box.left) / across, (event.clientY - box.top) / down];
   }
 
   // -- Mouse and touch
@@ -60,9 +66,10 @@ class Interaction {
     box.focus({ preventScroll: true });
     box.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, at);
+    this.pressed = event.pointerType === "touch" ? at : null; // null: every movement counts
     this.action = this.actionOf(event);
     if (this.action === "measure") measurements.start(this.pane.fromScreen(at));
-    this.drag(event);
+    if (!this.pressed) this.drag(event);
   }
 
   actionOf(event) {
@@ -81,13 +88,25 @@ class Interaction {
     const now = this.at(event);
     this.pointers.set(event.pointerId, now);
     const other = [...this.pointers].find(([id]) => id !== event.pointerId)?.[1];
-    if (other) this.pinch(before, now, other);
-    else this.dragBy(minus(now, before), now);
+    if (other) return this.pinch(before, now, other);
+    if (this.mayScrollPage(now)) return;
+    this.dragBy(minus(now, before), now);
     this.hover.update(now);
+  }
+
+  // A finger that goes up or down scrolls the page, unless it measures; which of both it does is
+  // known when it has moved across, or when it is lifted.
+  mayScrollPage(now) {
+    if (!this.pressed) return false;
+    const [across, down] = minus(now, this.pressed).map(Math.abs);
+    const isOurs = this.action === "measure" || across > Math.max(TAP_PX, down);
+    if (isOurs) this.pressed = null;
+    return !isOurs;
   }
 
   // Zooms about the finger that rests.
   pinch(before, now, resting) {
+    this.pressed = [NaN, NaN]; // until all fingers are lifted: the last one neither taps nor drags
     const apart = Math.max(norm(minus(before, resting)), 1);
     this.pane.zoom(norm(minus(now, resting)) / apart, resting);
   }
@@ -102,6 +121,9 @@ class Interaction {
 
   release(event) {
     const { measurements } = this.pane;
+    const moved = this.pressed && norm(minus(this.at(event), this.pressed));
+    const isTap = event.type === "pointerup" && this.pressed && moved <= TAP_PX; // false for NaN
+    if (isTap) this.dragBy([0, 0], this.at(event));
     this.pointers.delete(event.pointerId);
     if (this.action === "measure" && measurements.open) measurements.finish();
   }
@@ -115,6 +137,9 @@ class Interaction {
   }
 
   wheel(event) {
+    const end = event.deltaY > 0 ? this.pane.last : 0;
+    const isUseful = event.ctrlKey || (event.deltaY !== 0 && this.pane.index !== end);
+    if (!this.viewer.wheel.isFor(this.pane, isUseful)) return; // the page scrolls
     event.preventDefault();
     const isNotch = event.deltaMode !== 0 || Math.abs(event.deltaY) >= NOTCH;
     const direction = Math.sign(event.deltaY);
@@ -132,7 +157,7 @@ class Interaction {
 
   key(event) {
     const usable = this.pane.slice || event.key.startsWith("Page");
-    if (event.ctrlKey || event.metaKey || event.altKey || !usable) return;
+    if (isForOthers(event) || !usable) return;
     const act = this.actionOfKey(event);
     if (!act) return;
     act();
@@ -196,6 +221,14 @@ class Interaction {
     this.pane.cine.play(false);
     this.viewer.refresh();
   }
+}
+
+// A key with Ctrl, Meta or Alt is a shortcut of the page or the system; unless these only helped to
+// type a character: [ is AltGr-8 or Option-5 on many keyboards.
+function isForOthers(event) {
+  const isTyped = /^[^\p{L}\p{N}\s]$/u.test(event.key);
+  const helps = event.getModifierState("AltGraph") || event.altKey;
+  return event.metaKey || ((event.ctrlKey || event.altKey) && !(helps && isTyped));
 }
 
 function consume(event) {

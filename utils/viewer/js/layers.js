@@ -1,21 +1,35 @@
 // The two canvases of a pane: the image, and over it an overlay whose lines move without the image
 // being drawn again.
 
+const MOST_RATIO = 4; // pixels of a canvas per CSS px: more would only cost memory
+
 class Layers {
   constructor(pane) {
-    Object.assign(this, { pane, ratio: 1 });
+    Object.assign(this, { pane, ratio: 1, magnified: 1 });
     this.canvases = [make("canvas"), make("canvas")];
     this.buffer = makeCanvas(1, 1); // holds one slice, pixel by pixel
     this.painted = null; // the slice in the buffer; null if the window has changed since
     this.drawn = null; // what the image on the screen depends on
   }
 
+  // Pixels of the screen per CSS px, as they are now.
+  get screenRatio() {
+    return clamp((globalThis.devicePixelRatio || 1) * this.magnified, 1, MOST_RATIO);
+  }
+
   // To a size in CSS px; a canvas has the screen's own resolution.
   resize(size) {
-    this.ratio = globalThis.devicePixelRatio || 1;
+    this.ratio = this.screenRatio;
     const [width, height] = size.map((v) => Math.round(v * this.ratio));
     for (const canvas of this.canvases) Object.assign(canvas, { width, height });
     this.drawn = null;
+  }
+
+  // The page, or a part of it, is shown magnified by this factor, which no event tells.
+  follow(magnified) {
+    if (Math.abs(magnified / this.magnified - 1) < 0.01) return;
+    this.magnified = magnified;
+    this.pane.resize();
   }
 
   // The context of a cleared canvas, in CSS px.

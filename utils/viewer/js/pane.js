@@ -14,6 +14,16 @@ const TEXTS = ["tl", "tr", "bl", "br", ...EDGES, "message", "measured", "tip", "
 const ZOOMS = [0.5, 20]; // smallest and largest
 const MARGIN = 0.47; // of the pane's size from its middle: a point further out is out of sight
 
+// Screen pixels, where the browser tells of them: they change when the window goes to another screen
+// or the page is zoomed, and CSS pixels do not.
+function observeResolution(observer, element) {
+  try {
+    observer.observe(element, { box: "device-pixel-content-box" });
+  } catch {
+    observer.observe(element);
+  }
+}
+
 class Pane {
   constructor(viewer, kind, colour) {
     Object.assign(this, { viewer, kind, colour, index: 0, marks: [], size: [1, 1] });
@@ -24,7 +34,7 @@ class Pane {
     this.build();
     this.interaction = new Interaction(this);
     this.observer = new ResizeObserver(() => this.resize());
-    this.observer.observe(this.box);
+    observeResolution(this.observer, this.box);
     this.open((this.own.find((s) => s.slices.length) ?? this.own[0])?.id);
   }
 
@@ -205,6 +215,7 @@ class Pane {
 
   draw() {
     const { show, panes, crosshair } = this.viewer;
+    if (this.layers.ratio !== this.layers.screenRatio) this.layers.resize(this.size);
     this.layers.drawImage();
     const ctx = this.layers.clearOverlay();
     this.marks = [];

@@ -4,15 +4,45 @@
 const makeCanvas = (width, height) =>
   Object.assign(document.createElement("canvas"), { width, height });
 
-async function decode(jpeg, [width, height]) {
+// {grey, isNoisy}: the greys of a JPEG, and whether the browser has changed them.
+async function decode(jpeg, size) {
+  const isNoisy = !canReadCanvas();
+  const exact = isNoisy ? await decodeWithoutCanvas(jpeg, size).catch(() => null) : null;
+  if (exact) return { grey: exact, isNoisy: false };
+  return { grey: await decodeByCanvas(jpeg, size), isNoisy };
+}
+
+async function decodeByCanvas(jpeg, [width, height]) {
   const bitmap = await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
   const context = makeCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   const { data } = context.getImageData(0, 0, width, height);
-  const grey = new Uint8Array(width * height);
-  for (let i = 0; i < grey.length; i++) grey[i] = data[4 * i];
-  return grey;
+  return Uint8Array.from({ length: width * height }, (_, i) => data[4 * i]);
+}
+
+// Whether a canvas reads back as what was drawn. Protection against fingerprinting adds noise, which
+// is the same for the same image, so that reading twice shows nothing.
+function canReadCanvas() {
+  const context = makeCanvas(64, 64).getContext("2d", { willReadFrequently: true });
+  const drawn = new ImageData(64, 64);
+  for (let i = 0; i < drawn.data.length; i++) drawn.data[i] = i % 4 === 3 ? 255 : (i * 7) % 251;
+  context.putImageData(drawn, 0, 0);
+  const { data } = context.getImageData(0, 0, 64, 64);
+  return data.every((v, i) => v === drawn.data[i]);
+}
+
+// By WebCodecs, whose frames are no canvases. The first plane of a JPEG's frame is its brightness.
+async function decodeWithoutCanvas(jpeg, [width, height]) {
+  const decoder = new ImageDecoder({ data: jpeg, type: "image/jpeg" });
+  const { image } = await decoder.decode();
+  const bytes = new Uint8Array(image.allocationSize());
+  const [{ offset, stride }] = await image.copyTo(bytes);
+  const step = image.format.startsWith("I4") || image.format === "NV12" ? 1 : 4;
+  const at = (i) => offset + Math.floor(i / width) * stride + (i % width) * step;
+  image.close();
+  decoder.close();
+  return Uint8Array.from({ length: width * height }, (_, i) => bytes[at(i)]);
 }
 
 // Greys 0 to 255, through the window [low, high] (fractions of the series' range), to the screen's

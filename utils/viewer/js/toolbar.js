@@ -47,14 +47,14 @@ class Toolbar {
     return make("div.toolbar", attributes, make("strong", `Study ${study.id}`), ...spans);
   }
 
-  // The active pane's; "marked" is what users see of it.
+  // Of the active pane.
   windowButtons() {
     const { viewer } = this;
     const preset = ([name, window], i) =>
-      button(name, `Window of the marked pane (${i + 1})`, () => viewer.active.setWindow(window));
+      button(name, `Window of the active pane (${i + 1})`, () => viewer.active.setWindow(window));
     const invert = () => viewer.active.setWindow(viewer.active.window, !viewer.active.inverted);
     const presets = Object.entries(WINDOWS).map(preset);
-    return [...presets, button("Invert", "Invert the marked pane (i)", invert)];
+    return [...presets, button("Invert", "Invert the active pane (i)", invert)];
   }
 
   toggleButton(name) {

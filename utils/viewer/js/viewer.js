@@ -1,6 +1,10 @@
 // The viewer: three panes, the grid, the quiz, and the state that they share.
 
 const MOST_FINDINGS = "L4/L5"; // the level with which a study opens
+const NOISY =
+  "This browser protects against fingerprinting by changing images that a page reads: the greys " +
+  "shown here have noise that the MRI has not. Allow this page to read canvases to see them as " +
+  "they are.";
 const UNSEEN = 1e6; // slices of a series that no pane shows are loaded last
 
 class Viewer {
@@ -8,6 +12,7 @@ class Viewer {
   constructor(root, study, images, quiz, save, previous) {
     Object.assign(this, { root, study, images, crosshair: null, panes: [] });
     this.show = previous?.show ?? defaultToggles();
+    this.wheel = new Wheel();
     this.cells = this.makeCells();
     this.marks = new Marks(this);
     this.selected = this.firstSelected();
@@ -16,6 +21,7 @@ class Viewer {
     this.grid = new Grid(this, previous?.grid.filter);
     this.toolbar = new Toolbar(this);
     this.element = this.build();
+    this.element.classList.toggle("measuring", this.show.measure);
     this.activate(this.panes[0]);
     this.update();
     this.select(this.selected);
@@ -43,17 +49,19 @@ class Viewer {
     const panes = make("div.panes", ...this.panes.map((pane) => pane.element));
     const beside = make("div", this.quiz.element, this.detail, helpList());
     const below = make("div.below", this.grid.element, beside);
+    this.notice = make("p.notice", { role: "status", hidden: true }, NOISY);
     // Focusable, because Safari gives the focus to no button.
     const attributes = { tabindex: -1, onkeydown: (event) => this.key(event) };
-    return make("div.viewer", attributes, this.toolbar.element, panes, below);
+    return make("div.viewer", attributes, this.toolbar.element, this.notice, panes, below);
   }
 
   // -- Images
 
   // One slice that cannot be decoded does not hold up the others.
   load(slice) {
-    const keep = (grey) => {
+    const keep = ({ grey, isNoisy }) => {
       slice.grey = grey;
+      this.notice.hidden &&= !isNoisy;
       this.refresh();
     };
     const jpeg = this.images.subarray(...slice.bytes);
@@ -99,6 +107,7 @@ class Viewer {
 
   close() {
     this.closed = true;
+    this.wheel.close();
     for (const pane of this.panes) {
       pane.observer.disconnect();
       pane.cine.play(false);
@@ -114,6 +123,7 @@ class Viewer {
 
   toggle(name) {
     this.show[name] = !this.show[name];
+    this.element.classList.toggle("measuring", this.show.measure);
     this.toolbar.update();
     this.refresh();
   }
@@ -157,7 +167,7 @@ class Viewer {
   // where x cuts a cell.
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.key === "Tab") return;
+    if (isForOthers(event) || event.key === "Tab") return;
     event.stopPropagation();
     const act = this.actionOfKey(event);
     if (!act) return;
