@@ -270,3 +270,21 @@ def test_several_points_for_one_target_are_found(phantom_root, whole_study, tmp_
     pd.concat([points, again]).to_csv(path, index=False)
     findings = audit.audit(root)
     assert (findings.kind == "several points for one target").sum() == 2
+
+
+def test_a_folder_that_cannot_be_listed_is_a_finding_and_the_rest_is_audited(
+    phantom_root, whole_study, monkeypatch
+):
+    folder = axial_folder(phantom_root, whole_study)
+    listed = Path.iterdir
+
+    def iterdir(self):
+        if self == folder:
+            raise OSError(107, "Transport endpoint is not connected", str(folder))
+        return listed(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    findings = audit.audit(phantom_root, jobs=1)
+    unreadable = findings[findings.kind == "unreadable series"]
+    assert unreadable.study_id.tolist() == [whole_study]
+    assert "Transport endpoint is not connected" in unreadable.seen.item()

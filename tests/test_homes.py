@@ -15,7 +15,7 @@ NAMES = ("01_eda", "02_preprocess", "03_train", "04_infer")
 ENVIRONMENTS = ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")  # variables that tell them apart
 REPOSITORY = "https://github.com/lumbar-spine-notebooks/lumbar-spine-notebooks"
 # Of Colab in some version; `make colab` would show it if one of them were replaced.
-PART_OF_COLAB = {"scipy", "requests", "psutil"}
+PART_OF_COLAB = {"filelock", "scipy", "requests", "psutil"}
 GIT = """#!/bin/sh
 echo "git $@" >>"$LOG"
 mkdir -p "$4" && ln -s "$PROJECT/utils" "$PROJECT/pyproject.toml" "$PROJECT/requirements.txt" "$4"/
@@ -151,7 +151,7 @@ def test_requirements_add_to_colab_and_replace_nothing():
             assert one.specifier.contains(there[one.name]), f"{one} replaces {there[one.name]}"
         else:
             added.add(one.name)
-    decoders = {"pylibjpeg", "pylibjpeg-rle", "python-gdcm"}
+    decoders = {"imagecodecs", "pylibjpeg", "pylibjpeg-rle", "python-gdcm"}
     assert added - PART_OF_COLAB == {"pandera", "pydicom", "grad-cam"} | decoders
 
 

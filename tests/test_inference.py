@@ -16,13 +16,15 @@ from mirror import mirrored
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 
-from utils import inference, metrics, prepare, rsna, training
+from utils import inference, metrics, phantom, prepare, rsna, training
 from utils.course import workspace
-from utils.crops import OTHER_TARGET, TARGET_LEVEL, point_table
+from utils.crops import OTHER_TARGET, POINT_MM, TARGET_LEVEL, point_table
 from utils.dicom import Series
 from utils.files import BusyError, at_work
 from utils.inference import prediction
 from utils.inference import studies as study_loop
+from utils.phantom import anatomy
+from utils.phantom.column import SACRALISED, SIXTH_LUMBAR
 from utils.prepare import fingerprint
 from utils.presets import Preset
 from utils.rsna import GRADE_COLUMNS
@@ -554,6 +556,25 @@ def test_doubtful_levels_have_a_note_and_low_confidence(tables, run, whole_study
         table = inference.predict_study(run, study)
         assert table.note.str.startswith("doubtful").any() == bool(count)
         assert (table.confidence.max() <= prediction.DOUBTFUL) == bool(count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [SIXTH_LUMBAR, SACRALISED])
+def test_a_spine_of_six_or_four_lumbar_vertebrae_is_right_or_doubtful(
+    released, tmp_path, monkeypatch, kind
+):
+    for name in anatomy.TRANSITIONAL:
+        monkeypatch.setitem(anatomy.TRANSITIONAL, name, float(name == kind))
+    root = phantom.make_dataset(tmp_path / "data", 1, seed=77, test_studies=0, jobs=1)
+    truth = pd.read_csv(root / "truth" / "truth.csv")
+    tables = rsna.load_tables(root)
+    study = prepare.prepare_study(tables, tables.studies()[0])
+    canal = inference.predict_study(released, study)[lambda rows: rows.condition == rsna.CANAL]
+    true = truth[truth.condition == rsna.CANAL].set_index("level").loc[canal.level]
+    away_mm = np.linalg.norm(canal[POINT_MM].to_numpy() - true[POINT_MM].to_numpy(), axis=1)
+    if (away_mm > 12).any():
+        assert canal.note.str.startswith("doubtful").any()
+        assert canal.confidence.max() <= prediction.DOUBTFUL
 
 
 # --- other data, and two at once ------------------------------------------------------------------

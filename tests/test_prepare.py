@@ -454,6 +454,13 @@ def test_the_manifest_is_the_one_that_older_folders_have(prepared):
     )
 
 
+@pytest.mark.parametrize("left", [b"", b"[]", b"\xff", b"{"])
+def test_a_damaged_manifest_is_named(phantom_root, tmp_path, left):
+    (tmp_path / "manifest.json").write_bytes(left)
+    with pytest.raises(prepare.PreparedDataError, match=r"manifest\.json"):
+        prepare.prepare(phantom_root, tmp_path)
+
+
 def test_other_settings_never_mix_with_an_older_folder(
     phantom_root, prepared, tmp_path, monkeypatch
 ):

@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from utils import rsna
-from utils.course import kaggle, workspace
+from utils.course import environment, kaggle, workspace
 from utils.errors import LumbarError
 from utils.phantom import PhantomSpec
 from utils.presets import get_preset
@@ -167,6 +167,7 @@ def test_the_report_says_in_which_precision_a_gpu_trains(monkeypatch, native, wo
     t4 = SimpleNamespace(name="Tesla T4", total_memory=15.8e9)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: t4)
+    monkeypatch.setattr("utils.models.device", lambda: "cuda")
 
     def is_bf16_supported(including_emulation):
         return native or including_emulation
@@ -301,3 +302,9 @@ def test_drive_is_for_colab(monkeypatch):
         workspace.backup_folder("drive", work)
     with pytest.raises(LumbarError, match=f"^RUN = 'drive' {message}"):
         workspace.find_run("drive", work)
+
+
+def test_a_tilde_in_lumbar_home_is_the_users_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LUMBAR_HOME", "~/lumbar")
+    assert environment.home() == tmp_path / "lumbar"

@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("train_csv", help="the true grades, in the form of train.csv")
     parser.add_argument("submission_csv")
     a = parser.parse_args()
-    truth = read_table(Path(a.train_csv), SCHEMAS["train.csv"])
+    truth, _ = read_table(Path(a.train_csv), SCHEMAS["train.csv"])
     try:
         submission = pd.read_csv(a.submission_csv)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
