@@ -8,12 +8,13 @@ import sys
 import pandas as pd
 import pytest
 
-from utils.files import BusyError, OutputError, at_work, csv_text, partial_name, write_atomic
+from utils.files import OutputError, csv_text, partial_name, write_atomic
+from utils.locks import BusyError, at_work
 
 WORK = """
 import sys, time
 from pathlib import Path
-from utils.files import at_work
+from utils.locks import at_work
 with at_work(Path(sys.argv[1])):
     print("at work", flush=True)
     time.sleep(60)

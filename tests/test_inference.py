@@ -20,9 +20,9 @@ from utils import inference, metrics, phantom, prepare, rsna, training
 from utils.course import workspace
 from utils.crops import OTHER_TARGET, POINT_MM, TARGET_LEVEL, point_table
 from utils.dicom import Series
-from utils.files import BusyError, at_work
 from utils.inference import prediction
 from utils.inference import studies as study_loop
+from utils.locks import BusyError, at_work
 from utils.phantom import anatomy
 from utils.phantom.column import SACRALISED, SIXTH_LUMBAR
 from utils.prepare import fingerprint

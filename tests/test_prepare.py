@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from utils import audit, prepare, rsna
 from utils.dicom import BY_ORDER, Series, Slice, read_series
 from utils.dicom.geometry import Numbering
-from utils.files import BusyError, OutputError, at_work
+from utils.files import OutputError
+from utils.locks import BusyError, at_work
 from utils.prepare import canonical, load_study, make_folds, prepare_study, resample
 from utils.prepare.normalisation import intensity_limits
 

@@ -18,7 +18,8 @@ import torch
 from utils import inference, metrics, prepare, rsna, training
 from utils.course import workspace
 from utils.crops import OTHER_TARGET
-from utils.files import BusyError, Folder, at_work
+from utils.files import Folder
+from utils.locks import BusyError, at_work
 from utils.models import Grader
 from utils.prepare import PreparedDataError
 from utils.presets import Preset

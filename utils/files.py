@@ -1,4 +1,4 @@
-"""Files that are whole or not there, in one folder or in two, and one process at a time.
+"""Files that are whole or not there, in one folder or in two.
 
 A run's folder may have a backup (on Drive, say) that is given a copy of every file and gives back
 what a new machine lacks.
@@ -12,14 +12,11 @@ import logging
 import os
 import secrets
 import shutil
-import socket
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from utils.errors import LumbarError
 
@@ -27,53 +24,8 @@ log = logging.getLogger(__name__)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
 
 
-class BusyError(LumbarError):
-    """Another process is at work in this folder; the message says which."""
-
-
 class OutputError(LumbarError, OSError):
     """A file that cannot be written; the message names it and says why."""
-
-
-@contextlib.contextmanager
-def at_work(folder: Path, name: str = "work") -> Iterator[None]:
-    """Inside, no other process works in this folder under the same name. Raises BusyError, or
-    OutputError if the folder cannot be written.
-
-    The operating system frees the lock of a process that has died. Where a disk has no locks (some
-    network mounts), work goes on without.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".{name}.lock")
-        owner = folder / f".{name}.owner"
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise BusyError(
-                f"{folder}: {_read_or(owner, 'another process')} is at work here. "
-                "Wait until it has ended, or choose another folder"
-            ) from None
-        except NotImplementedError:
-            log.warning(f"{folder}: this disk has no locks; run one process at a time here.")
-        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {_now()},")
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            owner.unlink(missing_ok=True)
-        lock.release()
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _read_or(path: Path, default: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8") or default
-    except OSError:
-        return default
 
 
 @contextlib.contextmanager

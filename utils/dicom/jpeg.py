@@ -82,7 +82,7 @@ def _stop() -> None:
 
 
 def _silence() -> None:
-    """In the helper, before any file: what C++ prints goes nowhere, because the reason is told."""
+    """In the helper, before any file: what C++ prints goes nowhere; the reason is in the error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 

@@ -70,17 +70,7 @@ def write_report(
     Raises LumbarError if the study is not among the predictions, or they do not say where they
     come from.
     """
-    if "source" not in predictions:
-        raise LumbarError(
-            "these predictions have no column 'source', as those of earlier versions: "
-            "predict again with inference.predict_studies"
-        )
-    rows = predictions[predictions.study_id == study_id]
-    if rows.empty:
-        raise LumbarError(
-            f"study {study_id} is not among the predictions; "
-            "grade it first with inference.predict_studies"
-        )
+    rows = _rows_of(predictions, study_id)
     study = prepare_study(tables, study_id)
     title = (
         f"<h1>Lumbar spine study {int(study_id)}</h1>\n<p class=warning>{NOT_FOR_DIAGNOSIS}</p>\n"
@@ -94,6 +84,21 @@ def write_report(
         path.parent.mkdir(parents=True, exist_ok=True)
     page = page_html(payload(tables, study_id, rows), f"Study {int(study_id)}", above, below)
     return write_atomic(path, page)
+
+
+def _rows_of(predictions: pd.DataFrame, study_id: int) -> pd.DataFrame:
+    if "source" not in predictions:
+        raise LumbarError(
+            "these predictions have no column 'source', as those of earlier versions: "
+            "predict again with inference.predict_studies"
+        )
+    rows = predictions[predictions.study_id == study_id]
+    if rows.empty:
+        raise LumbarError(
+            f"study {study_id} is not among the predictions; "
+            "grade it first with inference.predict_studies"
+        )
+    return rows
 
 
 def _grid(rows: pd.DataFrame) -> str:

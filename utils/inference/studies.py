@@ -12,9 +12,10 @@ from tqdm.auto import tqdm
 
 from utils import metrics, phantom
 from utils.errors import LumbarError
-from utils.files import at_work, write_atomic, writing
+from utils.files import write_atomic, writing
 from utils.inference.prediction import FAILED, predict_study, prior_prediction
 from utils.inference.run import Run, load_run
+from utils.locks import at_work
 from utils.prepare import fingerprint, prepare_study
 from utils.rsna import TARGETS, Tables, load_tables, studies_of
 

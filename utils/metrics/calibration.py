@@ -1,4 +1,4 @@
-"""Does 0.7 mean seven out of ten? Reliability, bias of the metric's weights, temperature scaling."""
+"""Does 0.7 mean seven out of ten? Reliability, the metric's bias, temperature scaling."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from utils.files import at_work, write_atomic, writing
+from utils.files import write_atomic, writing
+from utils.locks import at_work
 from utils.phantom.anatomy import make_spine
 from utils.phantom.anomalies import IN_IMAGES, IN_POINTS, assigned_anomaly
 from utils.phantom.draft import Draft, annotate

@@ -14,7 +14,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from utils.files import at_work, csv_text, reason, write_atomic
+from utils.files import csv_text, reason, write_atomic
+from utils.locks import at_work
 from utils.prepare.fingerprint import fingerprint
 from utils.prepare.folds import make_folds
 from utils.prepare.normalisation import AIR, AIR_FRACTION, ONE_SCALE, PERCENTILES, SPACING_MM

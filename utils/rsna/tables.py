@@ -117,13 +117,7 @@ def load_tables(root: str | Path) -> Tables:
     if set(descriptions.values()) <= set(missing):
         absent = "neither train_ nor test_series_descriptions.csv is here"
         raise TableError(f"{root}: {absent}. Is it the competition's folder?")
-    tables, rejected = {}, []
-    for name, schema in SCHEMAS.items():
-        if name in missing:
-            tables[name] = empty_table(schema)
-            continue
-        tables[name], cells = read_table(root / name, schema)
-        rejected += cells
+    tables, rejected = _read_all(root, missing)
     return Tables(
         root=root,
         labels=long_labels(tables["train.csv"]),
@@ -133,6 +127,20 @@ def load_tables(root: str | Path) -> Tables:
         missing=missing,
         rejected=tuple(rejected),
     )
+
+
+def _read_all(
+    root: Path, missing: tuple[str, ...]
+) -> tuple[dict[str, pd.DataFrame], list[Rejected]]:
+    """Every table by its file's name, and the cells that could not be used."""
+    tables, rejected = {}, []
+    for name, schema in SCHEMAS.items():
+        if name in missing:
+            tables[name] = empty_table(schema)
+            continue
+        tables[name], cells = read_table(root / name, schema)
+        rejected += cells
+    return tables, rejected
 
 
 def _all_series(root: Path, by_split: dict[str, pd.DataFrame]) -> pd.DataFrame:

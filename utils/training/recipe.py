@@ -20,8 +20,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from utils import metrics
-from utils.files import Folder, at_work, digest
+from utils.files import Folder, digest
 from utils.inference import Run, load_run
+from utils.locks import at_work
 from utils.models import WEIGHTS, Grader, Locator
 from utils.prepare import PreparedDataError
 from utils.presets import Preset, get_preset, shaped_like

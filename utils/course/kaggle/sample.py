@@ -11,7 +11,8 @@ import pandas as pd
 
 from utils.course.kaggle.account import KaggleError, attached, sign_in
 from utils.course.kaggle.transfer import fetch_files, list_instances
-from utils.files import at_work, write_atomic
+from utils.files import write_atomic
+from utils.locks import at_work
 from utils.rsna import GRADES, SCHEMAS, SERIES, TARGETS, Tables, load_tables
 
 log = logging.getLogger(__name__)

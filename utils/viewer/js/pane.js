@@ -14,8 +14,8 @@ const TEXTS = ["tl", "tr", "bl", "br", ...EDGES, "message", "measured", "tip", "
 const ZOOMS = [0.5, 20]; // smallest and largest
 const MARGIN = 0.47; // of the pane's size from its middle: a point further out is out of sight
 
-// Screen pixels, where the browser tells of them: they change when the window goes to another screen
-// or the page is zoomed, and CSS pixels do not.
+// Screen pixels, where the browser tells of them: they change when the window goes to another
+// screen or the page is zoomed, and CSS pixels do not.
 function observeResolution(observer, element) {
   try {
     observer.observe(element, { box: "device-pixel-content-box" });

@@ -21,8 +21,8 @@ async function decodeByCanvas(jpeg, [width, height]) {
   return Uint8Array.from({ length: width * height }, (_, i) => data[4 * i]);
 }
 
-// Whether a canvas reads back as what was drawn. Protection against fingerprinting adds noise, which
-// is the same for the same image, so that reading twice shows nothing.
+// Whether a canvas reads back as what was drawn. Protection against fingerprinting adds noise,
+// which is the same for the same image, so that reading twice shows nothing.
 function canReadCanvas() {
   const context = makeCanvas(64, 64).getContext("2d", { willReadFrequently: true });
   const drawn = new ImageData(64, 64);
