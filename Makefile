@@ -2,6 +2,7 @@
 # make book     the same as one book of linked pages, out/book/index.html, that needs no kernel and no network
 # make test     lint, spelling, types, all tests
 # make check    the quick loop of a developer: the same without notebooks, browsers and slow tests
+# make soak     tries to break it for MINUTES=30: damaged files, kills, two at once, a full disk, a wrong clock
 # make classic  the viewer in the classic Notebook, with the versions that Colab has
 # make colab    unit tests and notebooks 1 and 4 on Colab's Python and packages (5 GB; needs Python 3.13)
 # make lab      JupyterLab on the notebooks
@@ -17,9 +18,10 @@ export LUMBAR_HOME := $(abspath $(OUT))
 # by a factor of five.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run book test check lint classic colab lab clean help
+MINUTES ?= 30
+.PHONY: run book test check lint soak classic colab lab clean help
 help:
-	@sed -n '1,7s/^# //p' Makefile
+	@sed -n '1,8s/^# //p' Makefile
 
 run: $(NOTEBOOKS:%=$(OUT)/%.html)
 	@echo
@@ -60,6 +62,9 @@ lint: $(BIN)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/mypy
+
+soak: $(BIN)/.ready
+	$(BIN)/python -m benchmarks.soak $(MINUTES)
 
 # A second environment, small because it has no torch: see requirements-classic.txt.
 classic: .venv-classic/.ready
