@@ -41,13 +41,14 @@ def spoil_steps(monkeypatch, spoiled):
     monkeypatch.setattr(recipe, "grader_terms", terms)
 
 
-def test_a_step_that_is_not_finite_is_skipped_and_counted(prepared, tmp_path, monkeypatch):
+def test_a_step_that_is_not_finite_is_skipped_and_reported(prepared, tmp_path, monkeypatch, caplog):
     spoil_steps(monkeypatch, {1})
     assert training.fit(prepared, tmp_path, replace(TINY, mixup=0.0))
     grader = tmp_path / "fold0" / "grader"
     assert all_finite(load_file(grader / "model.safetensors"))
     history = pd.read_csv(grader / "history.csv")
     assert history.skipped.tolist() == [1, 0]
+    assert "grader, epoch 1: 1 steps skipped" in caplog.text
     assert np.isfinite(history[["loss", "held_out"]]).all(axis=None)
     assert set(pd.read_csv(tmp_path / "fold0" / "locator" / "history.csv").skipped) == {0}
 

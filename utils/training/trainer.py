@@ -164,6 +164,11 @@ class Trainer:
                 return False
             row = self.epoch(epoch)
             self.history.append(row)
+            if row["skipped"] and not self.accelerator.scaler:  # a scaler's first steps may be
+                log.warning(
+                    f"{self.task.folder.path}, epoch {epoch + 1}: {row['skipped']} steps skipped, "
+                    "because their gradients were not finite"
+                )
             if writer is not None:
                 self._save(epoch, writer)
                 bar.update()
@@ -204,6 +209,8 @@ class Trainer:
         for batch in self.loader:
             sums = self.step(batch)
             total = total + torch.where(sums.isfinite().all(), sums, 0)
+        if not total[1].any():
+            return float("nan")  # no step had a finite loss
         return float((total[0] / total[1].clamp(min=1e-6)).mean())
 
     def step(self, batch: tuple) -> Tensor:
