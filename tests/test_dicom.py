@@ -83,6 +83,12 @@ def test_repr_gives_count_orientation_matrix_and_gap(axial):
     assert "gap 3." in text
 
 
+def test_a_name_that_is_no_utf8_is_written_with_question_marks(axial):
+    name = os.fsencode(axial) + b"/\xff\xfe.dcm"
+    Path(os.fsdecode(name)).write_text("not a DICOM file")
+    assert read_series(axial).left_out == (("??.dcm", "is not a DICOM file"),)
+
+
 def test_one_bad_slice_is_left_out_and_named(axial):
     paths = sorted(axial.iterdir())
     count = len(paths)
@@ -168,6 +174,7 @@ def test_slices_that_are_there_twice_are_kept_once_and_named(axial):
 
 
 TEXTS = {
+    "EchoNumbers",
     "ImageType",
     "SOPClassUID",
     "Modality",
@@ -189,7 +196,7 @@ def same_header(content: bytes) -> bool | None:
     data = pydicom.dcmread(BytesIO(content))
     text = {"TransferSyntaxUID": data.file_meta.get("TransferSyntaxUID")}
     for name in found.keys() & TEXTS:
-        text[name] = "\\".join(np.atleast_1d(data[name].value))
+        text[name] = "\\".join(map(str, np.atleast_1d(data[name].value)))
     numeric = found.keys() - text.keys()
     same_text = all(found[name] == text[name] for name in text)
     same_numbers = all(as_numbers(found[name]) == as_numbers(data[name].value) for name in numeric)

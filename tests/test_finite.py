@@ -43,7 +43,7 @@ def spoil_steps(monkeypatch, spoiled):
 
 def test_a_step_that_is_not_finite_is_skipped_and_reported(prepared, tmp_path, monkeypatch, caplog):
     spoil_steps(monkeypatch, {1})
-    assert training.fit(prepared, tmp_path, replace(TINY, mixup=0.0))
+    assert training.fit(prepared, tmp_path, replace(TINY, mixup=0.0, batch=1))
     grader = tmp_path / "fold0" / "grader"
     assert all_finite(load_file(grader / "model.safetensors"))
     history = pd.read_csv(grader / "history.csv")
@@ -60,13 +60,28 @@ def test_many_in_a_row_stop_training_and_the_last_good_checkpoint_stays(
     preset = replace(TINY, mixup=0.0, grader_epochs=6)
     with monkeypatch.context() as patch:
         spoil_steps(patch, set(range(3, 99)))
-        stopped = r"fold0.grader: 2 steps in a row gave no finite gradients.+is of epoch \d"
+        stopped = r"fold0.grader: \d steps in a row gave no finite gradients.+is of epoch \d"
         with pytest.raises(training.TrainingError, match=stopped):
             training.fit(prepared, tmp_path, preset)
     state = Checkpoints(Folder(tmp_path / "fold0" / "grader")).newest()
     assert state is not None
     assert training.fit(prepared, tmp_path, preset)  # resumes from there
     assert len(pd.read_csv(tmp_path / "fold0" / "grader" / "history.csv")) == 6
+
+
+def test_an_epoch_without_a_finite_step_is_an_error_and_no_result(prepared, tmp_path, monkeypatch):
+    spoil_steps(monkeypatch, set(range(1, 99)))
+    with pytest.raises(training.TrainingError, match="The last good checkpoint is of none yet"):
+        training.fit(prepared, tmp_path, replace(TINY, mixup=0.0))
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_a_state_that_is_not_finite_is_not_saved(prepared, tmp_path, monkeypatch):
+    """As the running statistics of a batch norm after one bad batch."""
+    monkeypatch.setattr(trainer, "all_finite", lambda state: len(state.get("history", "12")) < 1)
+    with pytest.raises(training.TrainingError, match="a state that is not finite"):
+        training.fit(prepared, tmp_path, TINY)
+    assert not list(tmp_path.rglob("epoch-*.pt"))
 
 
 def test_all_finite_looks_into_everything():
@@ -129,8 +144,10 @@ RUN_DAMAGES = {
     "an empty prior": (write("prior.csv", b""), "prior.csv is damaged .+run 03_train again"),
     "a prior of other columns": (write("prior.csv", b"a,b\n1,2\n"), "prior.csv is damaged"),
     "temperature nan": (spoil_settings(temperature=float("nan")), "run.json is damaged"),
-    "temperature 0": (spoil_settings(temperature=0), "the temperature is 0, not a positive"),
+    "temperature 0": (spoil_settings(temperature=0), "the temperature is 0, not from 0.01"),
     "temperature in words": (spoil_settings(temperature="warm"), "the temperature is 'warm'"),
+    "a temperature of almost nothing": (spoil_settings(temperature=1e-300), "not from 0.01"),
+    "brackets without end": (write("run.json", b"[" * 200_000), "run.json is damaged"),
     "no temperature": (spoil_settings(temperature=None), "the temperature is None"),
     "a fold outside": (spoil_settings(folds=["0/../../run0"]), r"folds are \['0/../../run0'\]"),
     "a negative fold": (spoil_settings(folds=[-1]), r"folds are \[-1\]"),

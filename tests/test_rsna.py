@@ -159,7 +159,17 @@ def test_where_no_row_is_left_the_table_is_refused(folder, place):
         rsna.load_tables(folder)
 
 
-@pytest.mark.parametrize("row_id", ["abc_spinal_canal_stenosis_l1_l2", "1_headache_l1_l2", "", "1"])
+@pytest.mark.parametrize(
+    "row_id",
+    [
+        "abc_spinal_canal_stenosis_l1_l2",
+        "1_headache_l1_l2",
+        "",
+        "1",
+        "99999999999999999999_spinal_canal_stenosis_l1_l2",
+        "01_spinal_canal_stenosis_l1_l2",
+    ],
+)
 def test_a_row_id_that_names_no_target_is_left_out(folder, row_id):
     header = "row_id,normal_mild,moderate,severe\n"
     good = f"{rsna.row_id(1, rsna.CANAL, 'L1/L2')},0.3,0.3,0.4\n"
@@ -187,6 +197,24 @@ def test_a_series_table_without_rows_says_so(folder):
     write(folder, "train_series_descriptions.csv", SERIES_HEADER)
     with pytest.raises(rsna.TableError, match="the tables of series descriptions have no rows"):
         rsna.load_tables(folder)
+
+
+@pytest.mark.parametrize("row", ["1,11,Sagittal T1,extra", "1,11,Sagittal T1,", "1"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_row_of_another_length_costs_no_other(folder, row, first):
+    rows = [row, "1,12,Axial T2"]
+    text = "\n".join(rows if first else rows[::-1])
+    write(folder, "train_series_descriptions.csv", SERIES_HEADER + text)
+    found = rsna.load_tables(folder).series.series_id.tolist()
+    assert sorted(found) == ([12] if row == "1" else [11, 12])
+
+
+def test_a_byte_that_is_no_utf8_and_a_column_that_comes_twice_cost_no_other(folder):
+    text = b"study_id, study_id,series_id,series_description\n1,7,11,T\xe9\n1,7,12,Axial T2\n"
+    (folder / "train_series_descriptions.csv").write_bytes(text)
+    series = rsna.load_tables(folder).series
+    assert series.study_id.tolist() == [1, 1]
+    assert series.series_description.tolist()[1] == "Axial T2"
 
 
 def test_a_missing_column_is_named(folder):

@@ -43,8 +43,9 @@ def at_work(folder: Path, name: str = "work") -> Iterator[None]:
             ) from None
         except NotImplementedError:
             log.warning(f"{folder}: this disk has no locks; run one process at a time here.")
-        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {_now()},")
     try:
+        with writing(owner):
+            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {_now()},")
         yield
     finally:
         with contextlib.suppress(OSError):

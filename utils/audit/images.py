@@ -26,6 +26,7 @@ from utils.dicom import (
     Series,
     read_series,
 )
+from utils.dicom.errors import printable
 from utils.prepare import contradictory_points, points_in_mm
 from utils.rsna import AXIAL_T2, Tables
 
@@ -104,7 +105,7 @@ def _first_header(one: ReadSeries) -> pydicom.Dataset:
     """The optional tags of the series' first usable file."""
     unusable = {name for name, _ in one.series.left_out}
     paths = [p for p in sorted(one.folder.iterdir()) if p.is_file() and p.name[0] != "."]
-    first = next(path for path in paths if path.name not in unusable)
+    first = next(path for path in paths if printable(path.name) not in unusable)
     tags = list(OPTIONAL_TAGS)
     return pydicom.dcmread(first, stop_before_pixels=True, specific_tags=tags, force=True)
 

@@ -47,6 +47,7 @@ TAGS = [
     "SOPClassUID",
     "Modality",
     "LossyImageCompression",
+    "EchoNumbers",
     "InstanceNumber",
     "NumberOfFrames",
     "PerFrameFunctionalGroupsSequence",
@@ -165,12 +166,30 @@ def value(attributes: dict[str, Any], tag: str, frame: int) -> Any:
     return attributes.get(tag)
 
 
-def contrast(attributes: dict[str, Any], frame: int) -> tuple[str, str, str]:
-    """What distinguishes two images of one plane: echo time, kind of image, lossy compression."""
-    echo, kind = (value(attributes, tag, frame) for tag in ("EchoTime", "ImageType"))
+def contrast(attributes: dict[str, Any], frame: int) -> tuple[str, ...]:
+    """What distinguishes two images of one plane: echo time, kind of image, number of the echo,
+    lossy compression."""
+    kind = value(attributes, "ImageType", frame)
     kind = kind if isinstance(kind, str) else "\\".join(map(str, kind or ()))
-    echo_ms = "" if echo is None else f"{float(np.squeeze(echo)):g}"
-    return echo_ms, kind, str(attributes.get("LossyImageCompression") or "")
+    rest = (attributes.get("EchoNumbers"), attributes.get("LossyImageCompression"))
+    return _as_number(value(attributes, "EchoTime", frame)), kind, *map(str, rest)
+
+
+def _as_number(found: Any) -> str:
+    """A decimal number in one spelling; "" for what is none."""
+    try:
+        return f"{float(np.squeeze(found)):g}"
+    except (TypeError, ValueError):
+        return ""
+
+
+def instance_number(attributes: dict[str, Any]) -> int | None:
+    """InstanceNumber, where it is there and a number."""
+    try:
+        number = int(attributes["InstanceNumber"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return number if abs(number) < 2**31 else None
 
 
 def plane(attributes: dict[str, Any], frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

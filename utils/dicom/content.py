@@ -18,6 +18,7 @@ from utils.dicom.errors import Unusable
 from utils.dicom.header import PREAMBLE, read_tag
 
 MB = 10**6
+MOST_FRAMES = 3000  # in one file; a series of the spine has at most a few hundred
 # A file may claim 64 MB of pixels, or more if that is at most 1000 times its own size, and never
 # more than 1 GB: a greater claim is taken for damage. All three chosen generously, not measured.
 ALWAYS_ALLOWED = 2**26  # bytes
@@ -44,7 +45,10 @@ def read_content(path: Path) -> bytes:
 
 def claimed_frames(attributes: Any) -> int:
     """The number of frames that a file claims, at least 1."""
-    return max(1, int(attributes.get("NumberOfFrames") or 1))
+    count = max(1, int(attributes.get("NumberOfFrames") or 1))
+    if count > MOST_FRAMES:
+        raise Unusable(f"claims {count:,} frames")
+    return count
 
 
 def claimed_bytes(attributes: Any) -> int:

@@ -11,6 +11,9 @@ from utils.errors import LumbarError
 LONGEST_REASON = 300  # characters; some decoders put a whole header into their message
 
 
+NOT_READ = "could not be read from the disk"  # how the reason starts where the disk is at fault
+
+
 class DicomError(LumbarError):
     """A file or series that cannot be used. `path` is the file or folder, `reason` says why."""
 
@@ -41,9 +44,16 @@ def naming(path: Path) -> Iterator[None]:
         raise DicomError(path, str(error)) from None
     except (DicomError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
+    except OSError as error:
+        raise DicomError(path, f"{NOT_READ} ({one_line(error)})") from error
     except BaseException as error:
         reason = f"cannot be read ({type(error).__name__}: {one_line(error)})"
         raise DicomError(path, reason) from error
+
+
+def printable(name: str) -> str:
+    """The name of a file that may have bytes that are no UTF-8, as text that can be written."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def one_line(message: object) -> str:

@@ -31,6 +31,7 @@ WANTED = {
     0x00080060: ("Modality", _TEXT),
     0x00020010: ("TransferSyntaxUID", _TEXT),
     0x00180081: ("EchoTime", _NUMBERS),
+    0x00180086: ("EchoNumbers", _TEXT),
     0x00200013: ("InstanceNumber", _INTEGER),
     0x00200032: ("ImagePositionPatient", _NUMBERS),
     0x00200037: ("ImageOrientationPatient", _NUMBERS),

@@ -40,6 +40,8 @@ def pixel_values(header: Header, content: bytes, count: int) -> np.ndarray:
     cells = cells.reshape(count, attributes["Rows"], attributes["Columns"])
     stored = _stored_bits(cells, attributes)
     padding = _is_padding(cells, stored, attributes)
+    if attributes.get("ModalityLUTSequence") and _is_inverted(attributes):
+        raise Unusable("has a Modality LUT and is MONOCHROME1, which together are not read")
     pixels = _inverted(stored, attributes) if _is_inverted(attributes) else stored
     table = attributes.get("ModalityLUTSequence")
     pixels = _looked_up(pixels, table) if table else _rescaled(pixels, attributes)
@@ -57,13 +59,15 @@ def _stored_cells(header: Header, content: bytes) -> np.ndarray:
     syntax = data.file_meta.TransferSyntaxUID
     count = claimed_frames(header.attributes)
     if syntax == RLELossless:
-        if data.BitsAllocated in (8, 16):
+        if data.BitsAllocated in (8, 16, 32):
             frames = generate_frames(data.PixelData, number_of_frames=count)
             return _decode_rle(frames, header.attributes)
         return data.pixel_array
     if syntax.is_compressed:
         return jpeg.decode(content, count, claimed_bytes(header.attributes))
-    if syntax.is_little_endian and data.BitsAllocated in (8, 16, 32):
+    if data["PixelData"].is_undefined_length:
+        raise Unusable("holds compressed pixels and says that they are not")
+    if data.BitsAllocated in (16, 32) or (syntax.is_little_endian and data.BitsAllocated == 8):
         return _plain_cells(data, claimed_bytes(header.attributes))
     return data.pixel_array
 
@@ -73,8 +77,10 @@ def _plain_cells(data: Dataset, size: int) -> np.ndarray:
     if len(data.PixelData) < size:
         raise Unusable(f"ends early: {len(data.PixelData):,} of {size:,} bytes of its image")
     kind = "i" if data.PixelRepresentation else "u"
-    dtype = np.dtype(f"<{kind}{data.BitsAllocated // 8}")
-    return np.frombuffer(data.PixelData, dtype, size // dtype.itemsize)
+    order = "<" if data.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    dtype = np.dtype(f"{order}{kind}{data.BitsAllocated // 8}")
+    cells = np.frombuffer(data.PixelData, dtype, size // dtype.itemsize)
+    return cells.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _check_bits(attributes: dict[str, Any]) -> None:
@@ -115,7 +121,9 @@ def _is_padding(
 
 
 def _as_cell(number: int, dtype: np.dtype) -> int:
-    """A number that is written as unsigned or signed, as it reads in a cell of this type."""
+    """A 16-bit number that is written as unsigned or signed, as it reads in a cell of this type."""
+    if dtype.kind == "i" and number >= 2**15:
+        number -= 2**16
     return int(np.array(int(number) & (2 ** (8 * dtype.itemsize) - 1)).astype(dtype))
 
 

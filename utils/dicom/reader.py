@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from utils.dicom.attributes import contrast, frame_count, parse, plane, quiet_pydicom
+from utils.dicom.attributes import (
+    contrast,
+    frame_count,
+    instance_number,
+    parse,
+    plane,
+    quiet_pydicom,
+)
 from utils.dicom.content import read_content
-from utils.dicom.errors import DicomError, naming, one_line
+from utils.dicom.errors import DicomError, naming, one_line, printable
 from utils.dicom.geometry import Series, Slice, in_order
 from utils.dicom.header import quick_header
 from utils.dicom.pixels import pixel_values
@@ -35,7 +42,7 @@ def read_series(folder: str | Path) -> Series:
             try:
                 found += _read(path, series_id)
             except DicomError as error:
-                left_out.append((path.name, error.reason))
+                left_out.append((printable(path.name), error.reason))
     if not found:
         first = f"; {left_out[0][0]}: {left_out[0][1]}" if left_out else ""
         raise DicomError(folder, f"no usable image among {len(left_out)} files{first}")
@@ -75,10 +82,10 @@ def _read(path: Path, series_id: int | None) -> list[Image]:
         planes = [plane(attributes, frame) for frame in range(count)]
         pixels = pixel_values(header, content, count)
         # A multi-frame file has one instance number for all its frames: they are numbered from 1.
-        number = attributes.get("InstanceNumber") if count == 1 else 1
-        first = NO_NUMBER if number is None else int(number)
+        number = instance_number(attributes) if count == 1 else 1
+        first = NO_NUMBER if number is None else number
         images = []
         for frame in range(count):
             one = Slice(first + frame, pixels[frame], *planes[frame], series_id)
-            images.append(Image(path.name, count, one, contrast(attributes, frame)))
+            images.append(Image(printable(path.name), count, one, contrast(attributes, frame)))
         return images

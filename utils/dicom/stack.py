@@ -22,6 +22,7 @@ SAME_DIRECTION = np.cos(np.radians(1.0))  # normals that differ by less are para
 SAME_GRID_MM = 0.1
 # An axial block through L5/S1 may be tilted by 45°; a scout is perpendicular to the others.
 MOST_TILT = np.cos(np.radians(60.0))
+ID_DIGITS = 18  # of a 64-bit number
 NO_NUMBER = -1  # the instance of a slice whose file has no InstanceNumber
 # How the reason starts for which an image was left out.
 SAME_IMAGE, SAME_PLANE, OTHER_PLANE = "shows the same", "shows the same plane", "in another plane"
@@ -49,7 +50,8 @@ def numbered(images: list[Image]) -> tuple[list[Image], Numbering]:
     """
     stems = [Path(image.file).stem for image in images]
     tags = [image.slice.instance for image in images]
-    if all(image.frames == 1 for image in images) and all(map(str.isdecimal, stems)):
+    are_numbers = all(stem.isdecimal() and len(stem) <= ID_DIGITS for stem in stems)
+    if are_numbers and all(image.frames == 1 for image in images):
         numbers = [int(stem) for stem in stems]
         if len(set(numbers)) == len(numbers):
             differing = sum(number != tag for number, tag in zip(numbers, tags))
@@ -72,11 +74,11 @@ def one_stack(
     """The images of one stack; those left out, as (file, reason); and for the number of an image
     left out whose plane and size are those of one that is kept, the number of that one."""
     aligned, left_out = _in_main_planes(images)
-    usual = Counter(image.contrast for image in aligned)
+    rank = _contrasts_by_use(aligned)
     kept = []
     aliases = {}
     for plane in _by_plane(aligned):
-        plane.sort(key=lambda image: (-usual[image.contrast], image.slice.instance))
+        plane.sort(key=lambda image: (rank[image.contrast], image.slice.instance))
         first, *others = plane
         kept.append(first)
         for other in others:
@@ -84,6 +86,17 @@ def one_stack(
             if _same_grid(other.slice, first.slice):
                 aliases[other.slice.instance] = first.slice.instance
     return kept, left_out, aliases
+
+
+def _contrasts_by_use(images: list[Image]) -> dict[tuple[str, ...], int]:
+    """The rank of each contrast in the whole series: that of most images first, of equally many the
+    one with the lowest instance number."""
+    count = Counter(image.contrast for image in images)
+    first: dict[tuple[str, ...], int] = {}
+    for image in sorted(images, key=lambda image: image.slice.instance):
+        first.setdefault(image.contrast, len(first))
+    order = sorted(count, key=lambda contrast: (-count[contrast], first[contrast]))
+    return {contrast: rank for rank, contrast in enumerate(order)}
 
 
 def _in_main_planes(images: list[Image]) -> tuple[list[Image], list[tuple[str, str]]]:

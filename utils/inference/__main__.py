@@ -22,6 +22,9 @@ def main() -> None:
     a = parser.parse_args()
     if a.out.name == "predictions.csv":
         parser.error(f"{beside}; choose another name for --out")
+    inputs = [Path(folder).resolve() for folder in (a.root, a.run)]
+    if any(folder in a.out.resolve().parents for folder in inputs):
+        parser.error(f"--out {a.out} is inside {a.root} or {a.run}, which must stay as they are")
     tables, run = load_tables(a.root), load_run(a.run)
     predictions = a.out.with_name("predictions.csv")
     submission = predict(tables, run, a.split, predictions)

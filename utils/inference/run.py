@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from utils.presets import Preset, PresetError
 from utils.rsna import GRADE_COLUMNS, TARGETS
 
 # Of Bayes' prior-shift correction; see Run.prior_shift for how it was chosen.
+TEMPERATURES = (0.01, 100.0)  # what fitting may give, and then some
+MOST_FOLDS = 1000
 PRIOR_SHIFT_STRENGTH = 0.7
 
 
@@ -111,7 +112,7 @@ def _settings(folder: Path) -> tuple[dict, Preset]:
         _check_settings(content)
     except PresetError as error:
         raise RunError(f"{path}: {error}. Train the run again with 03_train") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(
             f"{path} is damaged ({reason(error)}); delete it and run 03_train again: nothing is "
             "trained twice"
@@ -123,10 +124,11 @@ def _check_settings(content: dict) -> None:
     """Raise ValueError where folds are no numbers (a name could lead out of the run's folder), or
     the temperature none to divide by."""
     folds, temperature = content["folds"], content["temperature"]
-    if not folds or not all(type(fold) is int and fold >= 0 for fold in folds):
+    if not folds or not all(type(fold) is int and 0 <= fold < MOST_FOLDS for fold in folds):
         raise ValueError(f"folds are {folds!r}, not the numbers of folds")
-    if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
-        raise ValueError(f"the temperature is {temperature!r}, not a positive number")
+    least, greatest = TEMPERATURES
+    if type(temperature) not in (int, float) or not least <= temperature <= greatest:
+        raise ValueError(f"the temperature is {temperature!r}, not from {least} to {greatest}")
 
 
 def _read_prior(path: Path, above_zero: bool) -> pd.DataFrame:

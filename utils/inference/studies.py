@@ -16,7 +16,7 @@ from utils.files import write_atomic, writing
 from utils.inference.prediction import FAILED, predict_study, prior_prediction
 from utils.inference.run import Run, load_run
 from utils.locks import at_work
-from utils.prepare import fingerprint, prepare_study
+from utils.prepare import check_still_there, fingerprint, prepare_study
 from utils.rsna import TARGETS, Tables, load_tables, studies_of
 
 _KEYS = ["study_id", "run", "data", "source", "note"]  # what decides whether a row can be kept
@@ -122,6 +122,7 @@ def _one_by_one(tables: Tables, run: Run, made_of: dict[int, str]) -> Iterator[p
             if failed == len(made_of) > 1:
                 raise
             rows = prior_prediction(run, study_id, f"{type(error).__name__}: {error}")
+        check_still_there(tables.root)  # else all that follows would be the prior
         yield rows.assign(data=made_of[study_id])
 
 

@@ -47,10 +47,10 @@ def make_dataset(
     root = Path(root)
     _check_choices(spec)
     planned = _plan(spec)
-    _bind(root, spec)
-    if (root / "sample_submission.csv").is_file():  # the last file written
+    if _is_complete(root, spec):
         return root
     with at_work(root), writing(root):
+        _bind(root, spec)
         work = [delayed(_make_study)(root, spec, study) for study in planned]
         results = Parallel(jobs, return_as="generator")(work)
         rows = list(tqdm(results, total=len(work), desc="phantom studies", unit="study"))
@@ -84,10 +84,16 @@ def _check_choices(spec: PhantomSpec) -> None:
     assigned_anomaly(spec.anomalies, "train", 0)
 
 
+def _is_complete(root: Path, spec: PhantomSpec) -> bool:
+    """Whether all of this phantom is there: the sample submission is written last."""
+    path = root / "phantom.json"
+    if not path.is_file() or not (root / "sample_submission.csv").is_file():
+        return False
+    return _read_settings(path) == spec.as_dict()
+
+
 def _bind(root: Path, spec: PhantomSpec) -> None:
     """A folder belongs to one spec; raises PhantomError if it holds anything else."""
-    with writing(root):
-        root.mkdir(parents=True, exist_ok=True)
     path, settings = root / "phantom.json", spec.as_dict()
     found = _read_settings(path) if path.is_file() else settings
     if found != settings:
@@ -95,8 +101,9 @@ def _bind(root: Path, spec: PhantomSpec) -> None:
             f"{root} holds a phantom made with other settings, or by an earlier version ({found}); "
             "delete it or choose another folder"
         )
-    # A kill may have left a partial-….tmp of phantom.json itself.
-    foreign = [there for there in root.iterdir() if not there.match("partial-*.tmp")]
+    # There are the lock, and what a kill has left of phantom.json itself.
+    names = [there.name for there in root.iterdir()]
+    foreign = [name for name in names if not name.startswith((".work.", "partial-"))]
     if not path.is_file() and foreign:
         raise PhantomError(f"{root} is not empty and holds no phantom; choose another folder")
     write_atomic(path, json.dumps(settings))
@@ -106,7 +113,7 @@ def _read_settings(path: Path) -> object:
     """What phantom.json holds; None if it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

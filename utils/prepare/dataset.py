@@ -14,6 +14,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from utils.dicom.errors import NOT_READ
 from utils.files import csv_text, reason, write_atomic
 from utils.locks import at_work
 from utils.prepare.fingerprint import fingerprint
@@ -112,14 +113,16 @@ def _prepare_one(tables: Tables, study_id: int, out: Path) -> int:
     """Prepare and save a study; returns how much of it was left out."""
     made_of = fingerprint(tables, study_id)  # before reading: files that come meanwhile are new
     study = prepare_study(tables, study_id)
-    _check_still_there(tables.root)
+    check_still_there(tables.root)
+    if any(why.startswith(NOT_READ) for _, why in study.left_out):
+        made_of = ""  # the disk's fault: tried again next time
     for stale in out.glob(f"crops/*/{study_id}.*"):  # cut from the study as it was before
         stale.unlink(missing_ok=True)
     save_study(study, out, made_of)
     return len(study.left_out)
 
 
-def _check_still_there(root: Path) -> None:
+def check_still_there(root: Path) -> None:
     """Raise PreparedDataError where the data folder has gone: what could not be read then must not
     be noted as left out."""
     try:

@@ -21,7 +21,7 @@ def fingerprint(tables: Tables, study_id: int) -> str:
         parts.append(table.to_csv(index=False))
     for series_id in of_study.series.series_id:
         parts += [str(series_id), *_files(tables, study_id, series_id)]
-    digest = hashlib.sha256("\n".join(parts).encode())
+    digest = hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:_DIGITS]
 
 

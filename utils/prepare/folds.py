@@ -22,7 +22,7 @@ def make_folds(labels: pd.DataFrame, folds: int = 4, seed: int = 0) -> pd.DataFr
     neighbours in rank go to different folds, so every fold has about as many severe grades. With
     fewer studies than folds, each study is a fold of its own; without labels there are none.
     """
-    if not len(labels):
+    if not labels.grade.notna().any():
         return pd.DataFrame({"study_id": [], "fold": []}, dtype=int)
     rng = np.random.default_rng(seed)
     graded = labels.assign(burden=labels.grade.map(BURDEN).fillna(0))

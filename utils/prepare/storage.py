@@ -84,7 +84,7 @@ def read_json(path: Path) -> dict:
     """A JSON file that a prepared data set holds. Raises PreparedDataError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PreparedDataError(f"{path} cannot be read ({reason(error)}); {_AGAIN}") from error
     if not isinstance(content, dict):
         raise PreparedDataError(f"{path} is damaged; {_AGAIN}")

@@ -6,6 +6,7 @@ rest is used; only a table of which nothing can be read is a `TableError`.
 
 from __future__ import annotations
 
+import csv
 import logging
 from pathlib import Path
 from typing import NamedTuple
@@ -34,10 +35,10 @@ _GRADE = pa.Column(str, pa.Check.isin(GRADES), nullable=True)
 _CONDITION = pa.Column(str, pa.Check.isin(CONDITIONS))
 _LEVEL = pa.Column(str, pa.Check.isin(LEVELS))
 _PIXEL = pa.Column(float, pa.Check(np.isfinite))  # px from the centre of the first pixel
-_PROBABILITY = pa.Column(float, pa.Check.in_range(0, 1))
+_PROBABILITY = pa.Column(float, pa.Check.in_range(0, 1), nullable=True)  # only its id is used
 _DESCRIPTION = pa.Column(str, nullable=True)  # one of SERIES, or what nobody can use
 _TARGET_NAMES = "|".join(target.column for target in TARGETS)
-_ROW_ID = pa.Column(str, pa.Check.str_matches(rf"^\d+_({_TARGET_NAMES})$"))
+_ROW_ID = pa.Column(str, pa.Check.str_matches(rf"^(0|[1-9]\d{{0,17}})_({_TARGET_NAMES})$"))
 
 # Tables
 _LABELS = {"study_id": _ID} | {target.column: _GRADE for target in TARGETS}
@@ -71,8 +72,6 @@ _KEYS = {
     "sample_submission.csv": ["row_id"],
 }
 
-_UNREADABLE = (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError)
-
 
 class Rejected(NamedTuple):
     """A cell that cannot be used, as an editor shows it; with it its row, or only its grade."""
@@ -93,11 +92,7 @@ def read_table(path: Path, schema: pa.DataFrameSchema) -> tuple[pd.DataFrame, li
     other studies. CRLF line ends, a byte-order mark, blank rows, extra columns, and words in
     another case are accepted. Raises TableError where nothing can be read.
     """
-    try:
-        raw = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skip_blank_lines=False)
-    except _UNREADABLE as error:
-        raise TableError(f"{path}: cannot be read as a table: {error}") from error
-    raw.columns = raw.columns.str.strip()
+    raw = _read_cells(path)
     absent = [name for name in schema.columns if name not in raw.columns]
     if absent:
         present = ", ".join(raw.columns[:_LISTED_COLUMNS])
@@ -115,6 +110,23 @@ def read_table(path: Path, schema: pa.DataFrameSchema) -> tuple[pd.DataFrame, li
     return table.reset_index(drop=True), rejected
 
 
+def _read_cells(path: Path) -> pd.DataFrame:
+    """All cells as text, under the header's names; a row too long is cut, one too short filled, and
+    a byte that is no UTF-8 spoils its own cell only. Raises TableError."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+        rows = list(csv.reader(text.splitlines()))
+    except (OSError, csv.Error) as error:
+        raise TableError(f"{path}: cannot be read as a table: {error}") from error
+    if not rows or not any(rows[0]):
+        raise TableError(f"{path}: cannot be read as a table: it has no header")
+    header = [name.strip() for name in rows[0]]
+    width = len(header)
+    cells = [[*row[:width], *[""] * (width - len(row))] for row in rows[1:]]
+    table = pd.DataFrame(cells, columns=header, dtype=str)
+    return table.loc[:, ~table.columns.duplicated()]
+
+
 def _fitting(
     path: Path, schema: pa.DataFrameSchema, table: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[Rejected]]:
@@ -126,6 +138,7 @@ def _fitting(
             return schema.validate(table, lazy=True), rejected
         except pa.errors.SchemaErrors as error:
             cells = error.failure_cases.dropna(subset=["index"])
+            cells = cells[cells["index"].isin(table.index)]
             if not len(cells):
                 raise TableError(_explain(path, error.failure_cases)) from None
         for cell in cells.drop_duplicates(["index", "column"]).itertuples():

@@ -11,6 +11,7 @@ import pandas as pd
 from utils.rsna.schemas import SCHEMAS, Rejected, TableError, empty_table, read_table
 from utils.rsna.vocabulary import SERIES, TARGETS, slug
 
+ID_DIGITS = 18  # of a 64-bit number
 SPLITS = ("train", "test")
 _LABEL_COLUMNS = ["study_id", "condition", "level", "grade"]
 
@@ -94,7 +95,8 @@ def numbered_folders(folder: Path) -> list[int]:
     if not isdir(folder):
         return []
     try:
-        return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and isdir(p))
+        names = [path.name for path in folder.iterdir() if isdir(path)]
+        return sorted(int(name) for name in names if name.isdecimal() and len(name) <= ID_DIGITS)
     except OSError as error:
         raise TableError(
             f"{folder} cannot be read ({error.strerror or error}); mount it again, or set SOURCE"

@@ -128,11 +128,22 @@ def _bind_to_settings(folder: Folder, preset: Preset, prepared: Path) -> None:
 def _read_settings(path: Path) -> dict:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TrainingError(
             f"{path} cannot be read ({error}); delete it if this run is of the present settings"
         ) from error
     return found if isinstance(found, dict) else {}
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """A table that a fold has left. Raises TrainingError."""
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path} is damaged ({error}); delete it: it is made again") from error
+    if not len(table) or "study_id" not in table:
+        raise TrainingError(f"{path} is damaged (no rows); delete it: it is made again")
+    return table
 
 
 @dataclass
@@ -251,7 +262,7 @@ class _Recipe:
                 whole = pd.DataFrame(rows, columns=table.columns)
                 folder.write(name, whole.to_csv(index=False))
             self.accelerator.wait_for_everyone()
-        return pd.read_csv(folder.path / name)
+        return _read_table(folder.path / name)
 
     def _write_results(self) -> None:
         folds = _folds(self.prepared, self.preset)
@@ -259,7 +270,7 @@ class _Recipe:
         if not all(path.is_file() for path in paths):
             return
         labels = pd.read_csv(self.prepared / "labels.csv")
-        logits = pd.concat(map(pd.read_csv, paths), ignore_index=True)
+        logits = pd.concat(map(_read_table, paths), ignore_index=True)
         known = labels[labels.study_id.isin(logits.study_id)]
         temperature = metrics.fit_temperature(known, logits)
         self._write_priors(metrics.prior(labels, smoothing=SMOOTHING))

@@ -163,6 +163,8 @@ class Trainer:
             if self._too_late():
                 return False
             row = self.epoch(epoch)
+            if math.isnan(row["loss"]):
+                raise TrainingError(self._not_finite())
             self.history.append(row)
             if row["skipped"] and not self.accelerator.scaler:  # a scaler's first steps may be
                 log.warning(
@@ -210,7 +212,7 @@ class Trainer:
             sums = self.step(batch)
             total = total + torch.where(sums.isfinite().all(), sums, 0)
         if not total[1].any():
-            return float("nan")  # no step had a finite loss
+            return float("nan")  # no step had a finite loss: run() stops
         return float((total[0] / total[1].clamp(min=1e-6)).mean())
 
     def step(self, batch: tuple) -> Tensor:
@@ -248,8 +250,8 @@ class Trainer:
         done = len(self.history)
         kept = f"epoch {done}, from which the next call resumes" if done else "none yet"
         return (
-            f"{self.task.folder.path}: {self.skipped} steps in a row gave no finite gradients. The "
-            f"weights are those of before; the last good checkpoint is of {kept}. If this comes "
+            f"{self.task.folder.path}: {self.skipped} steps in a row gave no finite gradients, or "
+            f"a state that is not finite. The last good checkpoint is of {kept}. If this comes "
             "again, choose another folder and a lower learning rate, or a higher precision"
         )
 
@@ -281,6 +283,8 @@ class Trainer:
 
     def _save(self, epoch: int, writer: SummaryWriter) -> None:
         state = {name: part.state_dict() for name, part in self.parts.items()}
+        if not all_finite(state):  # the running statistics of a batch norm, say
+            raise TrainingError(self._not_finite())
         state |= {"history": self.history, "preset": self.preset.as_dict()}
         self.checkpoints.save(state, epoch + 1)
         with contextlib.suppress(OSError):  # a full disk has been reported with the checkpoint
@@ -309,7 +313,7 @@ class Trainer:
             state = self.average.module.state_dict()
             weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
             if not all_finite(weights):
-                raise TrainingError(f"{self.task.folder.path}: the averaged weights are not finite")
+                raise TrainingError(self._not_finite())
             self._write_history()
             self.task.folder.write(WEIGHTS, save(weights))
             self.checkpoints.clear()

@@ -81,9 +81,17 @@ def _give(source: str, credentials: tuple[str, ...]) -> None:
         config.set_kaggle_credentials(*credentials)
 
 
-def _clean(text: str | None) -> str:
+def secrets() -> list[str]:
+    """What must not be in any output: the token or key that kagglehub has been given."""
+    from kagglehub import config
+
+    found = config.get_kaggle_credentials()
+    return [text for text in (found.api_key, found.key) if text] if found else []
+
+
+def _clean(text: object) -> str:
     """Without what copying adds: blanks, line breaks, quotes, byte-order marks."""
-    return (text or "").strip(_ADDED)
+    return text.strip(_ADDED) if isinstance(text, str) else ""
 
 
 def _from_environment() -> tuple[str | None, ...]:
@@ -114,7 +122,8 @@ def _colab_secret(name: str) -> str:
     try:
         from google.colab import userdata
 
-        return userdata.get(name) or ""
+        found = userdata.get(name)
+        return found if isinstance(found, str) else ""
     except Exception:  # noqa: BLE001  not on Colab, no such secret, no access: each its own type
         return ""
 

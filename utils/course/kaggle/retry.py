@@ -10,13 +10,14 @@ from typing import TypeVar
 
 import requests
 
-from utils.course.kaggle.account import RULES_PAGE, TOKEN_PAGE, KaggleError
+from utils.course.kaggle.account import RULES_PAGE, TOKEN_PAGE, KaggleError, secrets
 from utils.errors import LumbarError
 
 log = logging.getLogger(__name__)
 Response = TypeVar("Response")
 
 WAITS = (2.0, 5.0, 15.0, 30.0, 60.0)  # seconds before another try
+LONGEST_WAIT_S = 300.0  # however long Kaggle asks to wait
 TOO_MANY_REQUESTS = 429
 REFUSED = {  # by HTTP status: no repetition helps
     401: "Kaggle does not accept this API token (any more). Make a new one at "
@@ -72,9 +73,13 @@ def _said(response: requests.Response | None) -> str:
     """What Kaggle gives as its reason, as a sentence to be appended: its words only, and nothing in
     them that looks like a token."""
     try:
-        said = str(response.json()["message"]) if response is not None else ""
+        said = response.json()["message"] if response is not None else ""
     except (ValueError, KeyError, TypeError):
         return ""
+    if not isinstance(said, str):
+        return ""
+    for secret in secrets():
+        said = said.replace(secret, "")
     words = [word for word in said.split() if not _LIKE_A_TOKEN.search(word)]
     text = re.sub(r"[^\w .,:;!?'()/-]", "", " ".join(words))[:_LONGEST_REASON].strip()
     return f" Kaggle says: {text}" if text else ""
@@ -89,4 +94,4 @@ def _cause(status: int) -> str:
 def _retry_after(response: requests.Response | None) -> float:
     """The seconds that Kaggle asks to wait, 0 if it does not say."""
     asked = response.headers.get("Retry-After", "") if response is not None else ""
-    return float(asked) if asked.isdecimal() else 0.0
+    return min(float(asked), LONGEST_WAIT_S) if asked.isdecimal() and len(asked) < 9 else 0.0

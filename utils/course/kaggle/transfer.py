@@ -43,7 +43,7 @@ def list_instances(folder: str) -> Iterator[tuple[str, int]]:
             # Nothing else belongs there, and a name with a path could lead elsewhere.
             if re.fullmatch(r"\d+\.dcm", file.name):
                 yield f"{folder}/{file.name}", file.total_bytes
-        if not page.next_page_token:
+        if not page.next_page_token or page.next_page_token == request.page_token:
             return
         request.page_token = page.next_page_token
 

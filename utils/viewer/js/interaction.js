@@ -15,6 +15,7 @@ const PRESET_KEYS = "12345";
 // Chosen by hand, with a mouse and with a touchpad.
 const WINDOW_DRAG_PX = 300; // a drag of this length changes the window by the whole range
 const NOTCH = 50; // a wheel event of at least this is one notch of a mouse wheel
+const NEITHER = [NaN, NaN]; // where no press was: of two fingers neither taps nor drags
 const TAP_PX = 10; // a finger that moves by less taps
 const SCROLL = 30; // so much of a touchpad's scrolling is one slice
 const WHEEL_ZOOM = 1.2; // by one notch
@@ -66,7 +67,8 @@ class Interaction {
     box.focus({ preventScroll: true });
     box.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, at);
-    this.pressed = event.pointerType === "touch" ? at : null; // null: every movement counts
+    const isAlone = this.pointers.size === 1;
+    this.pressed = event.pointerType === "touch" ? (isAlone ? at : NEITHER) : null; // null: a mouse
     this.action = this.actionOf(event);
     if (this.action === "measure") measurements.start(this.pane.fromScreen(at));
     if (!this.pressed) this.drag(event);
@@ -106,7 +108,7 @@ class Interaction {
 
   // Zooms about the finger that rests.
   pinch(before, now, resting) {
-    this.pressed = [NaN, NaN]; // until all fingers are lifted: the last one neither taps nor drags
+    this.pressed = NEITHER; // until all fingers are lifted
     const apart = Math.max(norm(minus(before, resting)), 1);
     this.pane.zoom(norm(minus(now, resting)) / apart, resting);
   }
@@ -138,9 +140,12 @@ class Interaction {
 
   wheel(event) {
     const end = event.deltaY > 0 ? this.pane.last : 0;
-    const isUseful = event.ctrlKey || (event.deltaY !== 0 && this.pane.index !== end);
-    if (!this.viewer.wheel.isFor(this.pane, isUseful)) return; // the page scrolls
+    const isUpright = Math.abs(event.deltaY) > Math.abs(event.deltaX);
+    const { wheel } = this.viewer;
+    const isOurs = wheel.isFor(this.pane, isUpright && this.pane.index !== end);
+    if (!isOurs && !event.ctrlKey && !wheel.isAPanes) return; // the page scrolls
     event.preventDefault();
+    if (!isOurs && !event.ctrlKey) return;
     const isNotch = event.deltaMode !== 0 || Math.abs(event.deltaY) >= NOTCH;
     const direction = Math.sign(event.deltaY);
     if (event.ctrlKey) {

@@ -18,10 +18,15 @@ class Wheel {
     if (this.isNew) this.owner = null; // the page, unless a pane wants it
   }
 
-  // Whether the event is the pane's. It takes a new movement if it has a use for it.
+  // Whether the event is the pane's. It takes a new movement if it has a use for it; what began in
+  // another pane stays there.
   isFor(pane, isUseful) {
     if (this.isNew && isUseful) this.owner = pane;
     return this.owner === pane;
+  }
+
+  get isAPanes() {
+    return this.owner !== null;
   }
 
   close() {
