@@ -19,6 +19,9 @@ ONE_SCALE = 2.0  # series of one kind whose ranges differ by more than this fact
 AIR = 10
 AIR_FRACTION = 0.03
 _EVERY = 3  # intensities are sampled at every third pixel: percentiles need no more
+# Less than this fraction of an image moves no percentile that matters; noise in air has no value
+# that so many pixels share.
+FILL_FRACTION = 0.05
 _FILL_TOLERANCE = 1e-5  # of the range: resampling leaves a constant nearly constant
 _SMALLEST_RANGE = 1e-6  # of intensities, so that an image of one grey divides by something
 # Where columns and rows run after preparation, per orientation (LPS).
@@ -94,12 +97,13 @@ def _sampled(slices: list[Slice]) -> np.ndarray:
 
 
 def _scanned(pixels: np.ndarray) -> np.ndarray:
-    """The intensities of one image, flat, without its least one: padding, and the border round a
-    smaller field of view, have no other."""
+    """The intensities of one image, flat, without its least one if that fills a part of it:
+    padding, and the border round a smaller field of view, have no other."""
     sample = pixels.ravel().astype(np.float32)
     least, greatest = sample.min(), sample.max()
-    scanned = sample[sample > least + _FILL_TOLERANCE * (greatest - least)]
-    return scanned if len(scanned) else sample
+    is_scanned = sample > least + _FILL_TOLERANCE * (greatest - least)
+    is_filled = 0 < is_scanned.mean() < 1 - FILL_FRACTION
+    return sample[is_scanned] if is_filled else sample
 
 
 def normalise(slices: list[Slice], low: float, high: float) -> list[Slice]:
