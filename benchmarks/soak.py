@@ -8,6 +8,7 @@ Prints for each kind what was tried, survived and lost; ends with 1 if anything 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 import random
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,13 +39,10 @@ FRAGMENTS = ["", "x", "-1", "nan", "inf", "1e999", "=1+1", "<b>", "\x00", "9" * 
 
 
 class Bench(NamedTuple):
-    """What is attacked: a phantom, and what each command makes of it when left alone."""
+    """What is attacked: a phantom, and beside it what each command makes of it when left alone."""
 
     folder: Path
     root: Path
-    prepared: Path
-    run: Path
-    predictions: Path
 
 
 class LostError(Exception):
@@ -66,29 +65,28 @@ def main() -> None:
 def make_bench(folder: Path) -> Bench:
     """A small phantom, prepared, trained on and graded without any disturbance."""
     root = phantom.make_dataset(folder / "data", STUDIES, seed=1, test_studies=2, size=SIZE)
-    bench = Bench(folder, root, folder / "prepared", folder / "run", folder / "predictions.csv")
-    for command in (preparing(bench, bench.prepared), training(bench, bench.run)):
-        finish(command)
-    finish(grading(bench, bench.folder / "submission.csv"))
+    bench = Bench(folder, root)
+    for work in WORKS:
+        finish(work.arguments(bench, folder))
     return bench
 
 
 def attack(bench: Bench, seconds: float, seed: int) -> dict[str, Counter]:
     """Every kind of harm in turn until the time is up; what was lost is printed at once."""
-    results: dict[str, Counter] = {harm.__name__: Counter(lost=0) for harm in HARMS}
+    harms = all_harms()
+    results: dict[str, Counter] = {name: Counter(lost=0) for name, _ in harms}
     end = time.monotonic() + seconds
-    for k in range(10**9):
-        harm = HARMS[k % len(HARMS)]
+    for k in itertools.count():
+        name, harm = harms[k % len(harms)]
         if time.monotonic() > end:
-            break
+            return results
         folder = Path(tempfile.mkdtemp(dir=bench.folder))
-        counts = results[harm.__name__]
-        counts["tried"] += 1
+        results[name]["tried"] += 1
         try:
-            counts[harm(bench, folder, random.Random(f"{seed} {k}"))] += 1
+            results[name][harm(bench, folder, random.Random(f"{seed} {k}"))] += 1
         except Exception as error:  # noqa: BLE001  whatever it is, it is a loss
-            counts["lost"] += 1
-            print(f"lost: {harm.__name__}, round {k}: {type(error).__name__}: {error}", flush=True)
+            results[name]["lost"] += 1
+            print(f"lost: {name}, round {k}: {type(error).__name__}: {error}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
     return results
 
@@ -96,16 +94,41 @@ def attack(bench: Bench, seconds: float, seed: int) -> dict[str, Counter]:
 # --- commands -------------------------------------------------------------------------------------
 
 
-def preparing(bench: Bench, out: Path) -> list[str]:
-    return module("utils.prepare", bench.root, out, "--folds", 2, "--jobs", 1)
+class Work(NamedTuple):
+    """A command: its name, its arguments for a bench and a folder to write into, the name of what
+    it leaves there, and how long it takes here at most."""
+
+    name: str
+    arguments: Callable[[Bench, Path], list[str]]
+    leaves: str
+    seconds: float
 
 
-def training(bench: Bench, run: Path) -> list[str]:
-    return module("utils.training", bench.prepared, run, "--preset", "smoke")
-
-
-def grading(bench: Bench, out: Path) -> list[str]:
-    return module("utils.inference", bench.root, bench.run, "--out", out)
+PREPARING = Work(
+    "preparing",
+    lambda bench, folder: module(
+        "utils.prepare", bench.root, folder / "prepared", "--folds", 2, "--jobs", 1
+    ),
+    "prepared",
+    6,
+)
+TRAINING = Work(
+    "training",
+    lambda bench, folder: module(
+        "utils.training", bench.folder / "prepared", folder / "run", "--preset", "smoke"
+    ),
+    "run",
+    25,
+)
+GRADING = Work(
+    "grading",
+    lambda bench, folder: module(
+        "utils.inference", bench.root, bench.folder / "run", "--out", folder / "submission.csv"
+    ),
+    "predictions.csv",
+    10,
+)
+WORKS = (PREPARING, TRAINING, GRADING)  # each needs what the one before leaves
 
 
 def module(name: str, *arguments: object) -> list[str]:
@@ -139,15 +162,19 @@ def kill_after(command: list[str], seconds: float) -> None:
 
 def digest(path: Path) -> dict[str, str]:
     """Hashes of what a command leaves, of one file or of a folder; without locks and logs."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    kept = [p for p in files if p.suffix in (".npy", ".json", ".csv", ".safetensors")]
+    if path.is_file():
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+    kept = [p for p in path.rglob("*") if p.suffix in (".npy", ".json", ".csv", ".safetensors")]
     kept = [p for p in kept if p.name != "history.csv" and "crops" not in p.parts]
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in kept}
+    return {str(p.relative_to(path)): hashlib.sha256(p.read_bytes()).hexdigest() for p in kept}
 
 
-def expect_same(found: Path, expected: Path) -> None:
-    if digest(found) != digest(expected):
-        raise LostError(f"{found.name} is not what an undisturbed run leaves")
+def expect_same(bench: Bench, folder: Path, work: Work) -> None:
+    """Raise LostError unless the folder has what an undisturbed command leaves."""
+    found, expected = digest(folder / work.leaves), digest(bench.folder / work.leaves)
+    if found != expected:
+        names = sorted(name for name, _ in found.items() ^ expected.items())
+        raise LostError(f"not what an undisturbed command leaves: {', '.join(names[:4])}")
 
 
 # --- harm -----------------------------------------------------------------------------------------
@@ -158,7 +185,6 @@ Harm = Callable[[Bench, Path, random.Random], str]
 def damaged_file(bench: Bench, folder: Path, rng: random.Random) -> str:
     """100 mutations of DICOM files: read with finite pixels, or a DicomError."""
     sources = sorted(bench.root.rglob("*.dcm"))
-    ends = Counter()
     for _ in range(100):
         path = folder / "x.dcm"
         path.write_bytes(mutated(rng.choice(sources).read_bytes(), rng))
@@ -167,9 +193,8 @@ def damaged_file(bench: Bench, folder: Path, rng: random.Random) -> str:
             slices = read_file(path)
             if not all(np.isfinite(one.pixels).all() for one in slices):
                 raise LostError("pixels that are not finite")
-            ends["read"] += 1
         except DicomError:
-            ends["refused"] += 1
+            pass
         if time.monotonic() - start_s > 10:
             raise LostError("took more than 10 s")
     return "survived"
@@ -203,13 +228,15 @@ def damaged_table(bench: Bench, folder: Path, rng: random.Random) -> str:
     try:
         load_tables(folder)
     except TableError as error:
-        return "refused" if str(folder) in str(error) else "lost"
+        if str(folder) not in str(error):
+            raise LostError(f"an error that does not name the file: {error}") from error
+        return "refused"
     return "survived"
 
 
 def damaged_run(bench: Bench, folder: Path, rng: random.Random) -> str:
     """A file of a run is mutated, emptied or removed: a Run, or a RunError."""
-    run = shutil.copytree(bench.run, folder / "run")
+    run = shutil.copytree(bench.folder / "run", folder / "run")
     files = [p for p in sorted(run.rglob("*")) if p.suffix in (".json", ".csv", ".safetensors")]
     path = rng.choice(files)
     harm = rng.choice(["mutate", "empty", "remove"])
@@ -224,127 +251,75 @@ def damaged_run(bench: Bench, folder: Path, rng: random.Random) -> str:
     return "survived"
 
 
-def killed(command: Callable[[Path], list[str]], out: Path, longest_s: float, rng) -> None:
+def killed(bench: Bench, folder: Path, rng: random.Random, work: Work) -> str:
     """Two kills at random moments, then to the end."""
+    command = work.arguments(bench, folder)
     for _ in range(2):
-        kill_after(command(out), rng.uniform(0.5, longest_s))
-    finish(command(out))
-
-
-def killed_preparing(bench: Bench, folder: Path, rng: random.Random) -> str:
-    killed(lambda out: preparing(bench, out), folder / "prepared", 6, rng)
-    expect_same(folder / "prepared", bench.prepared)
+        kill_after(command, rng.uniform(0.5, work.seconds))
+    finish(command)
+    expect_same(bench, folder, work)
     return "survived"
 
 
-def killed_training(bench: Bench, folder: Path, rng: random.Random) -> str:
-    killed(lambda out: training(bench, out), folder / "run", 25, rng)
-    expect_same(folder / "run", bench.run)
-    return "survived"
-
-
-def killed_grading(bench: Bench, folder: Path, rng: random.Random) -> str:
-    killed(lambda out: grading(bench, out), folder / "submission.csv", 10, rng)
-    expect_same(folder / "predictions.csv", bench.predictions)
-    return "survived"
-
-
-def two_at_once(command: list[str], out: Path, expected: Path) -> str:
-    """The second one waits for none and says who is at work; what the first leaves is whole."""
+def two_at_once(bench: Bench, folder: Path, rng: random.Random, work: Work) -> str:
+    """The second one does not wait and says who is at work; what the first leaves is whole."""
+    command = work.arguments(bench, folder)
     both = [start(command), start(command)]
     said = [process.communicate(timeout=LONGEST_S)[1] for process in both]
     for process, text in zip(both, said):
         if process.returncode and "is at work here" not in text:
             raise LostError(f"{command[2]} ended with {process.returncode}: {text[-300:]}")
-    expect_same(out, expected)
+    expect_same(bench, folder, work)
     return "refused" if any(process.returncode for process in both) else "survived"
 
 
-def two_preparing(bench: Bench, folder: Path, rng: random.Random) -> str:
-    out = folder / "prepared"
-    return two_at_once(preparing(bench, out), out, bench.prepared)
-
-
-def two_training(bench: Bench, folder: Path, rng: random.Random) -> str:
-    return two_at_once(training(bench, folder / "run"), folder / "run", bench.run)
-
-
-def two_grading(bench: Bench, folder: Path, rng: random.Random) -> str:
-    command = grading(bench, folder / "submission.csv")
-    return two_at_once(command, folder / "predictions.csv", bench.predictions)
-
-
-def on_a_full_disk(command: list[str], out: Path, disk: Path, rng: random.Random) -> None:
-    """The command on a disk that is too small, an error in words, then on one that is not."""
-    disk.mkdir()
+def full_disk(bench: Bench, folder: Path, rng: random.Random, work: Work) -> str:
+    """On a disk that is too small an error in words, or all is well; then on one that is not."""
     size = rng.randrange(*SMALL_DISK_KB)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(disk)], check=True)
+    command = work.arguments(bench, folder)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", folder], check=True)
     try:
         process = start(command)
         _, said = process.communicate(timeout=LONGEST_S)
         if process.returncode and "Traceback" in said:
             raise LostError(f"a bare error on a disk of {size} kB: {said[-300:]}")
-        subprocess.run(["mount", "-o", "remount,size=500m", str(disk)], check=True)
+        subprocess.run(["mount", "-o", "remount,size=500m", folder], check=True)
         finish(command)
-        shutil.copytree(disk, out)
+        expect_same(bench, folder, work)
     finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-def full_disk_preparing(bench: Bench, folder: Path, rng: random.Random) -> str:
-    disk = folder / "disk"
-    on_a_full_disk(preparing(bench, disk / "prepared"), folder / "out", disk, rng)
-    expect_same(folder / "out" / "prepared", bench.prepared)
-    return "survived"
-
-
-def full_disk_training(bench: Bench, folder: Path, rng: random.Random) -> str:
-    disk = folder / "disk"
-    on_a_full_disk(training(bench, disk / "run"), folder / "out", disk, rng)
-    expect_same(folder / "out" / "run", bench.run)
-    return "survived"
-
-
-def full_disk_grading(bench: Bench, folder: Path, rng: random.Random) -> str:
-    disk = folder / "disk"
-    on_a_full_disk(grading(bench, disk / "submission.csv"), folder / "out", disk, rng)
-    expect_same(folder / "out" / "predictions.csv", bench.predictions)
-    return "survived"
+        subprocess.run(["umount", "-l", folder], check=True)
+    return "refused" if process.returncode else "survived"
 
 
 def clock_set_back(bench: Bench, folder: Path, rng: random.Random) -> str:
     """Checkpoints are from the future, and one of them is damaged."""
-    run = folder / "run"
-    kill_after(training(bench, run), rng.uniform(12, 25))
-    checkpoints = sorted(run.rglob("epoch-*.pt"))
+    command = TRAINING.arguments(bench, folder)
+    kill_after(command, rng.uniform(TRAINING.seconds / 2, TRAINING.seconds))
+    checkpoints = sorted(folder.rglob("epoch-*.pt"))
     for path in checkpoints:
         at = time.time() + rng.uniform(-1e6, 1e8)
         os.utime(path, (at, at))
     if len(checkpoints) > 1:
         path = rng.choice(checkpoints)
         path.write_bytes(mutated(path.read_bytes(), rng))
-    finish(training(bench, run))
-    expect_same(run, bench.run)
+    finish(command)
+    expect_same(bench, folder, TRAINING)
     return "survived"
 
 
-HARMS: list[Harm] = [
-    damaged_file,
-    damaged_table,
-    damaged_run,
-    killed_preparing,
-    killed_training,
-    killed_grading,
-    damaged_table,
-    two_preparing,
-    two_training,
-    two_grading,
-    damaged_run,
-    full_disk_preparing,
-    full_disk_training,
-    full_disk_grading,
-    clock_set_back,
-]
+def all_harms() -> list[tuple[str, Harm]]:
+    """Every kind of harm with its name; a small disk needs the right to mount one."""
+    to_work = [killed, two_at_once]
+    if os.geteuid() == 0:
+        to_work.append(full_disk)
+    else:
+        print("full disks are not tried: only root can mount a small one")
+    alone = [damaged_file, damaged_table, damaged_run, clock_set_back]
+    harms: list[tuple[str, Harm]] = [(harm.__name__, harm) for harm in alone]
+    for harm in to_work:
+        harms += [(f"{harm.__name__} {work.name}", partial(harm, work=work)) for work in WORKS]
+    return harms
+
 
 if __name__ == "__main__":
     cli.run(main)

@@ -69,6 +69,35 @@ def prepared(phantom_root, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_run(prepared, tmp_path_factory) -> Path:
+    """A finished run of TINY; tests copy what they change."""
+    from tiny import TINY
+
+    from utils import training
+
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert training.fit(prepared, folder, TINY)
+    return folder
+
+
+@pytest.fixture
+def refuse_to_list(monkeypatch):
+    """refuse_to_list(folder): listing it fails, as where it is another user's, or on a mount that
+    has gone."""
+    listed = Path.iterdir
+
+    def refuse(folder: Path) -> None:
+        def iterdir(self):
+            if self == folder:
+                raise PermissionError(13, "Permission denied", str(folder))
+            return listed(self)
+
+        monkeypatch.setattr(Path, "iterdir", iterdir)
+
+    return refuse
+
+
+@pytest.fixture(scope="session")
 def real_root() -> Path:
     """The competition's tables and study 100206310: in RSNA_ROOT, or in a folder beside this
     checkout."""

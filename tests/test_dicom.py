@@ -626,11 +626,8 @@ def test_an_oblique_block_through_l5_s1_is_no_scout(tmp_path):
     assert len(read_series(tmp_path)) == 12
 
 
-def test_a_folder_that_cannot_be_listed_is_named(axial, monkeypatch):
-    def refuse(_):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "iterdir", refuse)
+def test_a_folder_that_cannot_be_listed_is_named(axial, refuse_to_list):
+    refuse_to_list(axial)
     with pytest.raises(DicomError, match=r"the folder cannot be read .*Permission denied"):
         read_series(axial)
 

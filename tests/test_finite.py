@@ -10,21 +10,14 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import TINY
 
-from tests.test_training import TINY
 from utils import inference, rsna, training
 from utils.files import Folder
 from utils.inference.localisation import ModelError
 from utils.prepare import load_study
 from utils.training import recipe, trainer
 from utils.training.checkpoints import Checkpoints, all_finite
-
-
-@pytest.fixture(scope="module")
-def run(prepared, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    assert training.fit(prepared, folder, TINY)
-    return folder
 
 
 def spoil_steps(monkeypatch, spoiled):
@@ -162,8 +155,8 @@ RUN_DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", RUN_DAMAGES)
-def test_a_damaged_run_is_one_error_with_file_and_next_step(run, tmp_path, damage):
-    folder = shutil.copytree(run, tmp_path / "run")
+def test_a_damaged_run_is_one_error_with_file_and_next_step(tiny_run, tmp_path, damage):
+    folder = shutil.copytree(tiny_run, tmp_path / "run")
     spoil, says = RUN_DAMAGES[damage]
     spoil(folder)
     with pytest.raises(inference.RunError, match=says) as caught:
@@ -171,8 +164,8 @@ def test_a_damaged_run_is_one_error_with_file_and_next_step(run, tmp_path, damag
     assert "03_train" in str(caught.value)
 
 
-def test_a_backbone_that_does_not_exist_is_a_run_error(run, tmp_path):
-    folder = shutil.copytree(run, tmp_path / "run")
+def test_a_backbone_that_does_not_exist_is_a_run_error(tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run, tmp_path / "run")
     content = json.loads((folder / "run.json").read_text())
     content["preset"]["backbone"] = "no_such_net"
     (folder / "run.json").write_text(json.dumps(content))
@@ -194,9 +187,9 @@ def overflowing(run, part):
 
 @pytest.mark.parametrize(("part", "name"), [(0, "locator"), (1, "grader")])
 def test_an_output_that_is_not_finite_blames_the_model_not_the_images(
-    run, prepared, tables, whole_study, part, name
+    tiny_run, prepared, tables, whole_study, part, name
 ):
-    spoiled = overflowing(run, part)
+    spoiled = overflowing(tiny_run, part)
     blamed = f"the {name}'s output is not finite: the fault is the model's"
     with pytest.raises(ModelError, match=blamed):
         inference.predict_study(spoiled, load_study(prepared, whole_study))

@@ -389,24 +389,12 @@ def test_without_labels_studies_can_be_prepared_for_grading(phantom_root, tmp_pa
     assert all(load_study(tmp_path / "out", study).series for study in studies)
 
 
-def refuse_to_list(monkeypatch, folder):
-    """As a folder of another user, or on a mount that has gone."""
-    listed = Path.iterdir
-
-    def iterdir(self):
-        if self == folder:
-            raise PermissionError(13, "Permission denied", str(folder))
-        return listed(self)
-
-    monkeypatch.setattr(Path, "iterdir", iterdir)
-
-
 def test_a_series_folder_that_cannot_be_listed_is_left_out_and_named(
-    phantom_root, whole_study, tmp_path, monkeypatch
+    phantom_root, whole_study, tmp_path, refuse_to_list
 ):
     tables = rsna.load_tables(phantom_root)
     series_id = series_ids(tables, whole_study)[rsna.AXIAL_T2]
-    refuse_to_list(monkeypatch, tables.folder(whole_study, series_id))
+    refuse_to_list(tables.folder(whole_study, series_id))
     prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
     left_out = dict(load_study(tmp_path, whole_study).left_out)
     why = left_out[f"series {series_id} (Axial T2)"]
@@ -414,9 +402,9 @@ def test_a_series_folder_that_cannot_be_listed_is_left_out_and_named(
 
 
 def test_a_data_folder_that_goes_away_stops_preparation_and_is_named(
-    phantom_root, tmp_path, monkeypatch
+    phantom_root, tmp_path, refuse_to_list
 ):
-    refuse_to_list(monkeypatch, phantom_root)
+    refuse_to_list(phantom_root)
     gone = rf"{phantom_root} cannot be read any more \(Permission denied\)\. Mount it again"
     with pytest.raises(prepare.PreparedDataError, match=gone):
         prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny import TINY
 
 from utils import inference, metrics, prepare, rsna, training
 from utils.course import workspace
@@ -22,27 +23,10 @@ from utils.files import Folder
 from utils.locks import BusyError, at_work
 from utils.models import Grader
 from utils.prepare import PreparedDataError
-from utils.presets import Preset
 from utils.training import evaluation, trainer
 from utils.training.checkpoints import Checkpoints
 from utils.training.grader_samples import GraderDataset, Jitter
 from utils.training.losses import grader_terms
-
-TINY = Preset(
-    "test",
-    folds=2,
-    locator_px=64,
-    locator_width=4,
-    locator_epochs=2,
-    locator_slices=2,
-    crop_px=32,
-    slices=1,
-    features=32,
-    grader_epochs=2,
-    batch=2,
-    ema=0.9,
-    mixup=0.2,
-)
 
 
 class Killed(Exception):
@@ -58,13 +42,6 @@ def digest(run):
     return {str(p.relative_to(run)): hashlib.sha256(p.read_bytes()).hexdigest() for p in kept}
 
 
-@pytest.fixture(scope="module")
-def run(prepared, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    assert training.fit(prepared, folder, TINY)
-    return folder
-
-
 def kill_after(name, epochs):
     def report(model, history):
         if model == name and len(history) == epochs:
@@ -76,24 +53,26 @@ def kill_after(name, epochs):
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "epochs"), [("locator", 1), ("grader", 1), ("grader", 2)])
 def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
-    prepared, run, tmp_path, model, epochs
+    prepared, tiny_run, tmp_path, model, epochs
 ):
     folder = tmp_path / "run"
     with pytest.raises(Killed):
         training.fit(prepared, folder, TINY, report=kill_after(model, epochs))
     assert not (folder / "run.json").exists()
     assert training.fit(prepared, folder, TINY)
-    assert digest(folder) == digest(run)
+    assert digest(folder) == digest(tiny_run)
 
 
 @pytest.mark.slow
-def test_the_real_kill_too(prepared, run, tmp_path):
+def test_the_real_kill_too(prepared, tiny_run, tmp_path):
     folder = tmp_path / "run"
-    shutil.copytree(run, folder)
+    shutil.copytree(tiny_run, folder)
     (folder / "run.json").unlink()
     shutil.rmtree(folder / "fold0" / "grader")
     code = """
-from tests.test_training import *
+import sys
+sys.path.insert(0, "tests")
+from test_training import *
 torch.set_num_threads(int(sys.argv[3]))  # sums come out the same only with as many threads
 training.fit(sys.argv[1], sys.argv[2], TINY, report=lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 """
@@ -106,11 +85,11 @@ training.fit(sys.argv[1], sys.argv[2], TINY, report=lambda *_: os.kill(os.getpid
     assert len(Checkpoints(grader).newest()["history"]) == 1
     assert training.fit(prepared, folder, TINY)
     assert pd.read_csv(grader.path / "history.csv").epoch.tolist() == [1, 2]
-    assert digest(folder) == digest(run)
+    assert digest(folder) == digest(tiny_run)
 
 
 @pytest.mark.slow
-def test_a_new_machine_resumes_from_the_backup(prepared, run, tmp_path):
+def test_a_new_machine_resumes_from_the_backup(prepared, tiny_run, tmp_path):
     with pytest.raises(Killed):
         training.fit(
             prepared,
@@ -125,18 +104,18 @@ def test_a_new_machine_resumes_from_the_backup(prepared, run, tmp_path):
         for name in ("first", "second")
     )
     assert second.seconds.tolist() == first.seconds.tolist()  # not trained again
-    assert digest(tmp_path / "second") == digest(run)
-    assert digest(tmp_path / "drive") == digest(run)
+    assert digest(tmp_path / "second") == digest(tiny_run)
+    assert digest(tmp_path / "drive") == digest(tiny_run)
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_costs_one_epoch_and_nothing_else(prepared, run, tmp_path):
+def test_a_damaged_checkpoint_costs_one_epoch_and_nothing_else(prepared, tiny_run, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(Killed):
         training.fit(prepared, folder, TINY, report=kill_after("grader", 2))
     max((folder / "fold0" / "grader").glob("epoch-*.pt")).write_bytes(b"damaged")
     assert training.fit(prepared, folder, TINY)
-    assert digest(folder) == digest(run)
+    assert digest(folder) == digest(tiny_run)
 
 
 # --- time ----------------------------------------------------------------------------------------
@@ -159,12 +138,12 @@ def test_no_epoch_is_started_that_would_not_end_in_time(prepared, tmp_path):
     assert len(pd.read_csv(path)) == 1
 
 
-def test_other_settings_never_continue_an_old_run(prepared, run):
+def test_other_settings_never_continue_an_old_run(prepared, tiny_run):
     with pytest.raises(ValueError, match=r"was started with other settings \(features\)"):
-        training.fit(prepared, run, replace(TINY, features=64))
+        training.fit(prepared, tiny_run, replace(TINY, features=64))
 
 
-def test_a_run_belongs_to_one_assignment_of_studies_to_folds(prepared, run, tmp_path):
+def test_a_run_belongs_to_one_assignment_of_studies_to_folds(prepared, tiny_run, tmp_path):
     """A study held out now may have been trained on in the assignment before."""
     other = shutil.copytree(prepared, tmp_path / "prepared")
     assigned = pd.read_csv(other / "folds.csv")
@@ -172,7 +151,7 @@ def test_a_run_belongs_to_one_assignment_of_studies_to_folds(prepared, run, tmp_
     with pytest.raises(
         ValueError, match=r"was started with other settings \(studies and their folds\)"
     ):
-        training.fit(other, run, TINY)
+        training.fit(other, tiny_run, TINY)
 
 
 def test_a_preset_wants_as_many_folds_as_it_has(prepared, tmp_path):
@@ -183,19 +162,19 @@ def test_a_preset_wants_as_many_folds_as_it_has(prepared, tmp_path):
         training.fit(prepared, tmp_path / "run", replace(TINY, folds=3))
 
 
-def test_a_finished_run_is_not_trained_again(prepared, run):
-    before = digest(run)
-    assert training.fit(prepared, run, TINY, report=kill_after("locator", 1))
-    assert digest(run) == before
+def test_a_finished_run_is_not_trained_again(prepared, tiny_run):
+    before = digest(tiny_run)
+    assert training.fit(prepared, tiny_run, TINY, report=kill_after("locator", 1))
+    assert digest(tiny_run) == before
 
 
-def test_out_of_fold_predictions_hold_each_held_out_study_once(prepared, run):
+def test_out_of_fold_predictions_hold_each_held_out_study_once(prepared, tiny_run):
     folds = pd.read_csv(prepared / "folds.csv")
-    oof = pd.read_csv(run / "oof.csv")
+    oof = pd.read_csv(tiny_run / "oof.csv")
     studies = oof.row_id.str.split("_").str[0].astype("int64")
     assert set(studies) == set(folds.study_id[folds.fold == 0])
     assert not oof.row_id.duplicated().any()
-    assert np.isfinite(training.oof_score(prepared, run).total)
+    assert np.isfinite(training.oof_score(prepared, tiny_run).total)
 
 
 def test_without_prepared_data_it_says_which_notebook_makes_it(tmp_path):
@@ -203,12 +182,12 @@ def test_without_prepared_data_it_says_which_notebook_makes_it(tmp_path):
         training.fit(tmp_path, tmp_path / "run", TINY)
 
 
-def test_every_epoch_is_in_tensorboard_and_history(prepared, run):
+def test_every_epoch_is_in_tensorboard_and_history(prepared, tiny_run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for model in ("locator", "grader"):
-        events = EventAccumulator(str(run / "fold0" / model / "tensorboard")).Reload()
-        history = pd.read_csv(run / "fold0" / model / "history.csv")
+        events = EventAccumulator(str(tiny_run / "fold0" / model / "tensorboard")).Reload()
+        history = pd.read_csv(tiny_run / "fold0" / model / "history.csv")
         assert [e.step for e in events.Scalars("loss")] == history.epoch.tolist() == [1, 2]
         assert [e.value for e in events.Scalars("held_out")] == pytest.approx(
             history.held_out.tolist(), rel=1e-5
@@ -218,7 +197,9 @@ def test_every_epoch_is_in_tensorboard_and_history(prepared, run):
 # --- several processes, several folds, several steps ---------------------------------------------
 
 SEVERAL = """
-from tests.test_training import *
+import sys
+sys.path.insert(0, "tests")
+from test_training import *
 training.fit(sys.argv[1], sys.argv[2], replace(TINY, batch=4))
 """
 
@@ -325,7 +306,7 @@ def test_a_fold_without_studies_is_refused(prepared, tmp_path):
         training.fit(prepared, tmp_path / "run", TINY, fold=7)
 
 
-def test_a_point_that_is_not_found_is_an_error_and_not_left_out(prepared, run, monkeypatch):
+def test_a_point_that_is_not_found_is_an_error_and_not_left_out(prepared, tiny_run, monkeypatch):
     monkeypatch.setattr(evaluation, "locate", lambda *_: (np.full((25, 3), np.nan), np.zeros(25)))
     study = pd.read_csv(prepared / "folds.csv").study_id[0]
     points = training.measure_locator(None, prepared, [study], TINY)
@@ -390,15 +371,15 @@ def test_without_labels_there_is_nothing_to_learn(phantom_root, tmp_path):
         training.fit(tmp_path / "prepared", tmp_path / "run", TINY)
 
 
-def test_damaged_settings_of_a_run_are_named(prepared, run, tmp_path):
-    folder = shutil.copytree(run, tmp_path / "run")
+def test_damaged_settings_of_a_run_are_named(prepared, tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run, tmp_path / "run")
     (folder / "preset.json").write_bytes(b"\xff{")
     with pytest.raises(training.TrainingError, match=r"preset.json cannot be read .+ delete it"):
         training.fit(prepared, folder, TINY)
 
 
-def test_damaged_weights_of_a_finished_model_are_named(prepared, run, tmp_path):
-    folder = shutil.copytree(run, tmp_path / "run")
+def test_damaged_weights_of_a_finished_model_are_named(prepared, tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run, tmp_path / "run")
     (folder / "fold0" / "locator" / "model.safetensors").write_bytes(b"")
     with pytest.raises(training.TrainingError, match="delete this file, and it is trained again"):
         training.fit(prepared, folder, TINY)
@@ -417,7 +398,7 @@ def test_an_odd_batch_for_mixup_is_reported(caplog):
 
 
 @pytest.mark.slow
-def test_a_run_may_start_with_anothers_weights_and_shape(prepared, run, tmp_path):
+def test_a_run_may_start_with_anothers_weights_and_shape(prepared, tiny_run, tmp_path):
     """Nothing is trained at a rate of 0, so what comes out is what went in."""
     still = replace(
         TINY,
@@ -429,8 +410,8 @@ def test_a_run_may_start_with_anothers_weights_and_shape(prepared, run, tmp_path
         weight_decay=0.0,
     )
     folder = tmp_path / "run"
-    assert training.fit(prepared, folder, still, init_from=run)
-    first, then = inference.load_run(run), inference.load_run(folder)
+    assert training.fit(prepared, folder, still, init_from=tiny_run)
+    first, then = inference.load_run(tiny_run), inference.load_run(folder)
     assert (then.preset.locator_width, then.preset.features) == (TINY.locator_width, TINY.features)
     assert then.preset.init_from == first.name
     for old, new in zip(first.folds[0], then.folds[0]):
@@ -440,9 +421,11 @@ def test_a_run_may_start_with_anothers_weights_and_shape(prepared, run, tmp_path
         training.fit(prepared, folder, still)
 
 
-def test_beginning_with_another_run_has_a_folder_of_its_own(run, tmp_path, monkeypatch):
+def test_beginning_with_another_run_has_a_folder_of_its_own(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
-    work = workspace.warm_started(run, workspace.open_workspace("phantom", "smoke", data=False))
+    work = workspace.warm_started(
+        tiny_run, workspace.open_workspace("phantom", "smoke", data=False)
+    )
     assert work.run == tmp_path / "runs" / "phantom-6-smoke-after-whole"
     assert work.preset.crop_px == TINY.crop_px
 
