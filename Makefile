@@ -8,6 +8,7 @@
 # make lab      JupyterLab on the notebooks
 PYTHON ?= python3
 PRESET ?= demo
+MINUTES ?= 30
 OUT := out
 BIN := .venv/bin
 NOTEBOOKS := 01_eda 02_preprocess 03_train 04_infer
@@ -18,7 +19,6 @@ export LUMBAR_HOME := $(abspath $(OUT))
 # by a factor of five.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-MINUTES ?= 30
 .PHONY: run book test check lint soak classic colab lab clean help
 help:
 	@sed -n '1,8s/^# //p' Makefile

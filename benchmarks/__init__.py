@@ -3,5 +3,5 @@
 Cost: `reading`, `preparing`, `stages`, `grading`, `viewer`. Accuracy: `learning` (on held-out
 phantoms), `zero_shot` (on studies that no training used, and under `perturbations`). What each
 choice is worth: `ablation` (the grader) and `transfer` (the released run), both made of `variants`.
-How realistic the images are: `phantom_vs_real`. What survives damage: `soak`.
+How realistic the images are: `phantom_vs_real`. What survives `damage`: `soak`.
 """

@@ -47,6 +47,7 @@ class Screen:
         self.data = data
         self.inside = inside or page
         self.noise = []
+        self.devtools = None
         page.on("console", lambda message: self.hear(message.text))
         page.on("pageerror", lambda error: self.noise.append(str(error)))
         page.on("request", lambda request: self.noise.append(request.url))
@@ -54,6 +55,13 @@ class Screen:
     def hear(self, text):
         if "willReadFrequently" not in text:  # caused by the tests, which read the canvases
             self.noise.append(text)
+
+    def touch(self, name, *points):
+        """A touch event ("touchStart", "touchMove", "touchEnd") of fingers at these px."""
+        if self.devtools is None:  # a touch belongs to the session in which it started
+            self.devtools = self.page.context.new_cdp_session(self.page)
+        fingers = [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(points)]
+        self.devtools.send("Input.dispatchTouchEvent", {"type": name, "touchPoints": fingers})
 
     # ---- Parts of the viewer
 

@@ -279,4 +279,4 @@ def test_a_folder_that_cannot_be_listed_is_a_finding_and_the_rest_is_audited(
     findings = audit.audit(phantom_root, jobs=1)
     unreadable = findings[findings.kind == "unreadable series"]
     assert unreadable.study_id.tolist() == [whole_study]
-    assert "Permission denied" in unreadable.seen.item()
+    assert unreadable.seen.item() == "could not be read from the disk (Permission denied)"

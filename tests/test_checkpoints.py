@@ -3,8 +3,8 @@ good as the folder itself."""
 
 import errno
 import os
-import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -187,9 +187,22 @@ def test_a_damaged_one_of_a_later_epoch_does_not_push_out_a_good_one(folder):
     assert Checkpoints(folder).newest()["epoch"] == 4
 
 
-def test_a_pickle_with_the_right_digest_is_no_checkpoint(folder, tmp_path):
+class Harmful:
+    """What unpickling it does is done by its loader, not by a call of ours."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_that_would_run_code_is_passed_over(folder, tmp_path):
     save(folder, 1)
-    path = tmp_path / "pickle"
-    path.write_bytes(pickle.dumps(Checkpoints))
-    shutil.copy(path, folder.path / f"epoch-0002-{files.digest(path)}.pt")
+    written, run = tmp_path / "written", tmp_path / "code has run"
+    torch.save({"epoch": 2, "w": Harmful(run)}, written)
+    shutil.copy(written, folder.path / f"epoch-0002-{files.digest(written)}.pt")
     assert Checkpoints(folder).newest()["epoch"] == 1
+    assert not run.exists()
+    torch.load(written, weights_only=False)  # the harm is real
+    assert run.exists()

@@ -149,6 +149,10 @@ def test_order_is_anatomy_under_any_file_names(study, tmp_path):
         for k, path in enumerate(sorted(one.path.iterdir())):
             shutil.copy(path, folder / f"{(k * 37) % 101:03d}-x.dcm")
         assert read_series(folder).instances == one.instances == sorted(one.instances)
+        for path in folder.iterdir():  # names that are numbers are instance numbers; not an order
+            path.rename(folder / path.name.replace("-x", ""))
+        again = read_series(folder)
+        assert [s.origin.tolist() for s in again.slices] == [s.origin.tolist() for s in one.slices]
 
 
 def test_left_points_are_on_the_patients_left(study):

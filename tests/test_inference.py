@@ -15,6 +15,7 @@ import torch
 from mirror import mirrored
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
+from tiny import TINY
 
 from utils import inference, metrics, phantom, prepare, rsna, training
 from utils.course import workspace
@@ -26,29 +27,12 @@ from utils.locks import BusyError, at_work
 from utils.phantom import anatomy
 from utils.phantom.column import SACRALISED, SIXTH_LUMBAR
 from utils.prepare import fingerprint
-from utils.presets import Preset
 from utils.rsna import GRADE_COLUMNS
-
-TINY = Preset(
-    "test",
-    folds=2,
-    locator_px=64,
-    locator_width=4,
-    locator_epochs=1,
-    locator_slices=2,
-    crop_px=32,
-    slices=1,
-    features=32,
-    grader_epochs=1,
-    batch=2,
-)
 
 
 @pytest.fixture(scope="module")
-def run(prepared, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    training.fit(prepared, folder, TINY)
-    return inference.load_run(folder)
+def run(tiny_run):
+    return inference.load_run(tiny_run)
 
 
 @pytest.fixture(scope="module")

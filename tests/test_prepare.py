@@ -210,6 +210,11 @@ def test_a_target_with_several_points_has_none_that_can_be_trusted():
     assert contradictory(twice) == [(rsna.CANAL, "L1/L2", kind)] * 2
     same = [(rsna.CANAL, "L1/L2", 0, 60), (rsna.CANAL, "L1/L2", 0, 60.3)]
     assert contradictory(same) == [(rsna.CANAL, "L1/L2", kind)]  # one of them is kept
+    crossed = [(LEFT, "L1/L2", -9, 60), (LEFT, "L1/L2", -9, 60), (RIGHT, "L1/L2", 9, 60)]
+    assert contradictory(crossed)[1:] == [  # and checked like any other
+        (LEFT, "L1/L2", "sides exchanged"),
+        (RIGHT, "L1/L2", "sides exchanged"),
+    ]
 
 
 def test_points_on_slices_whose_numbers_are_unclear_are_not_used(tables, whole_study):
@@ -398,7 +403,30 @@ def test_a_series_folder_that_cannot_be_listed_is_left_out_and_named(
     prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
     left_out = dict(load_study(tmp_path, whole_study).left_out)
     why = left_out[f"series {series_id} (Axial T2)"]
-    assert why.startswith("the folder cannot be read ([Errno 13] Permission denied")
+    assert why == "could not be read from the disk (Permission denied)"
+
+
+@pytest.mark.parametrize("count", [1, None], ids=["one file", "all files of a series"])
+def test_what_the_disk_could_not_read_is_tried_again(
+    phantom_root, prepared, whole_study, tmp_path, monkeypatch, count
+):
+    tables = rsna.load_tables(phantom_root)
+    folder = tables.folder(whole_study, series_ids(tables, whole_study)[rsna.AXIAL_T2])
+    failing = sorted(folder.iterdir())[:count]
+    read = Path.read_bytes
+
+    def read_bytes(self):
+        if self in failing:
+            raise OSError(5, "Input/output error")
+        return read(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", read_bytes)
+        prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
+    reasons = [why for _, why in load_study(tmp_path, whole_study).left_out]
+    assert any(why.startswith("could not be read from the disk") for why in reasons)
+    prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
+    assert hashes(tmp_path) == hashes(prepared)
 
 
 def test_a_data_folder_that_goes_away_stops_preparation_and_is_named(
@@ -436,7 +464,7 @@ def test_a_fault_that_has_become_known_is_heeded(phantom_root, whole_study, tmp_
     assert series_id not in [part.series_id for part in load_study(tmp_path, whole_study).series]
 
 
-def test_the_manifest_is_the_one_that_older_folders_have(prepared):
+def test_the_manifest_changes_only_with_its_version(prepared):
     assert (prepared / "manifest.json").read_text() == (
         '{"version": 4, "spacing_mm": 0.75, "air": [10, 0.03], '
         '"percentiles": [1.0, 99.5], "one_scale": 2.0}'

@@ -189,7 +189,7 @@ def test_of_rows_that_are_there_more_than_once_the_first_counts(folder):
     assert tables.labels.grade.tolist()[0] == "Severe"
     assert [cell.why for cell in tables.rejected] == [
         "1 is there more than once",
-        "1 and 11 is there more than once",
+        "11 is there more than once",
     ]
 
 

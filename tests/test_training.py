@@ -374,7 +374,7 @@ def test_without_labels_there_is_nothing_to_learn(phantom_root, tmp_path):
 def test_damaged_settings_of_a_run_are_named(prepared, tiny_run, tmp_path):
     folder = shutil.copytree(tiny_run, tmp_path / "run")
     (folder / "preset.json").write_bytes(b"\xff{")
-    with pytest.raises(training.TrainingError, match=r"preset.json cannot be read .+ delete it"):
+    with pytest.raises(training.TrainingError, match=r"preset.json is damaged .+ delete it"):
         training.fit(prepared, folder, TINY)
 
 

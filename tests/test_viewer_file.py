@@ -211,76 +211,113 @@ PAGE_TALLER = """() => {
   document.body.insertAdjacentHTML("beforeend", '<p style="height: 3000px">text</p>');
   scrollTo(0, 0);
 }"""
-RESTED = 300  # ms: longer than the wheel has to rest for its next movement to be a new one
 
 
 def scrolled(screen):
     return round(screen.page.evaluate("scrollY"))
 
 
+# One movement as the browser tells it, 40 px every 16 ms, however busy the machine is. Dispatched
+# events do not scroll: whether the pane has prevented that is what is returned.
+MOVEMENT = """(view, [count, delta, start]) => {
+  const prevented = [];
+  for (let k = 0; k < count; k++) {
+    const event = new WheelEvent("wheel", { deltaY: delta, bubbles: true, cancelable: true,
+                                            composed: true });
+    Object.defineProperty(event, "timeStamp", { value: start + 16 * k });
+    view.dispatchEvent(event);
+    prevented.push(event.defaultPrevented);
+  }
+  return prevented;
+}"""
+
+
+def wheel(where, count, delta, start_ms):
+    """Which events of one movement over an element do not scroll the page."""
+    return where.evaluate(MOVEMENT, [count, delta, start_ms])
+
+
 def test_a_page_that_is_being_scrolled_is_not_stopped_by_a_pane(show):
+    screen = show()
+    before = screen.slices()
+    wheel(screen.page.locator("body"), 20, 40, 1e6)
+    assert not any(wheel(screen.view(SAGITTAL_T2), 20, 40, 1e6 + 16 * 20))
+    assert screen.slices() == before
+    assert all(wheel(screen.view(SAGITTAL_T2), 1, 60, 1e7))  # it has rested: a new movement
+    assert screen.slices() != before
+
+
+def test_really_scrolling_the_page_passes_over_the_panes(show):
     screen = show()
     screen.page.evaluate(PAGE_TALLER)
     screen.page.mouse.move(600, 400)  # on the text; the panes come under the pointer
-    before = screen.slices()
     for _ in range(40):
         screen.page.mouse.wheel(0, 40)
-        screen.page.wait_for_timeout(16)
-    assert scrolled(screen) >= 0.9 * 40 * 40
-    assert screen.slices() == before
+    screen.page.wait_for_function("scrollY >= 0.9 * 40 * 40")
 
 
 def test_at_the_last_slice_a_new_movement_scrolls_the_page(show):
     screen = show()
-    screen.page.evaluate(PAGE_TALLER)
-    screen.view(SAGITTAL_T1).scroll_into_view_if_needed()
-    screen.view(SAGITTAL_T1).hover()
-    start = scrolled(screen)
-    for _ in range(8):  # on and on: the pane keeps what began in it
-        screen.page.mouse.wheel(0, 60)
-        screen.page.wait_for_timeout(16)
+    view = screen.view(SAGITTAL_T1)
+    assert all(wheel(view, 8, 60, 1e6))  # on and on: the pane keeps what began in it
     assert screen.slice(SAGITTAL_T1) == 5
-    assert scrolled(screen) == start
-    screen.page.wait_for_timeout(RESTED)
-    screen.page.mouse.wheel(0, 60)
-    screen.page.wait_for_timeout(100)
-    assert scrolled(screen) == start + 60
-    screen.page.wait_for_timeout(RESTED)
-    screen.view(SAGITTAL_T1).hover()
-    start = scrolled(screen)
-    screen.page.mouse.wheel(0, -60)  # the other way there are slices
-    screen.page.wait_for_timeout(100)
+    assert not any(wheel(view, 3, 60, 2e6))
+    assert all(wheel(view, 1, -60, 3e6))  # the other way there are slices
     assert screen.slice(SAGITTAL_T1) == 4
-    assert scrolled(screen) == start
+
+
+def test_a_movement_that_began_in_a_pane_scrolls_neither_the_page_nor_another_pane(show):
+    screen = show()
+    wheel(screen.view(SAGITTAL_T1), 1, 60, 1e6)
+    before = screen.slice(AXIAL_T2)
+    assert all(wheel(screen.view(AXIAL_T2), 5, -60, 1e6 + 16))
+    assert screen.slice(AXIAL_T2) == before
 
 
 def swipe(screen, start, by, steps=10):
     """One finger from start (px of the page) by (x, y) px."""
-    touch = screen.page.context.new_cdp_session(screen.page)
-
-    def send(name, *points):
-        touch.send("Input.dispatchTouchEvent", {"type": name, "touchPoints": list(points)})
-
     for k in range(steps + 1):
-        x, y = (start[i] + by[i] * k / max(steps, 1) for i in (0, 1))
-        send("touchMove" if k else "touchStart", {"x": x, "y": y, "id": 0})
+        at = [start[i] + by[i] * k / steps for i in (0, 1)]
+        screen.touch("touchMove" if k else "touchStart", at)
         screen.page.wait_for_timeout(16)
-    send("touchEnd")
-    screen.page.wait_for_timeout(100)
+    screen.touch("touchEnd")
 
 
-def test_a_finger_scrolls_the_page_past_a_pane_and_a_tap_points(show):
+def tap(screen, *points):
+    screen.touch("touchStart", *points)
+    screen.touch("touchEnd")
+
+
+def test_a_finger_up_or_down_scrolls_the_page_past_a_pane(show):
     screen = show()
     screen.page.evaluate(PAGE_TALLER)
     screen.view(AXIAL_T2).scroll_into_view_if_needed()
     before, start = screen.slices(), scrolled(screen)
     swipe(screen, screen.at(AXIAL_T2, (20, 30)), (0, -200))
-    assert scrolled(screen) > start + 100
+    screen.page.wait_for_function(f"scrollY > {start + 100}")
     assert screen.slices() == before  # the crosshair has not moved
-    swipe(
-        screen, screen.at(AXIAL_T2, (47.5, 29.5)), (0, 0), steps=0
-    )  # as with a click: to the left
-    assert screen.slices()[0] == 5
+
+
+def test_a_tap_or_a_finger_that_moves_across_points(show):
+    screen = show()
+    tap(screen, screen.at(AXIAL_T2, (47.5, 29.5)))  # as a click there
+    assert screen.slices() == [5, 5, 5]
+    tap(screen, screen.at(AXIAL_T2, (20, 29.5)), screen.at(AXIAL_T2, (30, 29.5)))  # two fingers
+    assert screen.slices() == [5, 5, 5]
+    start, (end, _) = screen.at(AXIAL_T2, (47.5, 29.5)), screen.at(AXIAL_T2, (39.5, 29.5))
+    swipe(screen, start, (end - start[0], 0))
+    assert screen.slices()[0] < 5
+
+
+def test_a_finger_measures_in_every_direction(show):
+    screen = show()
+    screen.page.evaluate(PAGE_TALLER)
+    screen.button("Measure").click()
+    screen.view(AXIAL_T2).scroll_into_view_if_needed()
+    start = scrolled(screen)
+    swipe(screen, screen.at(AXIAL_T2, (30, 40)), (0, -80))
+    assert "mm" in screen.text(AXIAL_T2, "measured")
+    assert scrolled(screen) == start
 
 
 SCALES = {
@@ -291,11 +328,10 @@ SCALES = {
 
 
 @pytest.mark.parametrize("how", SCALES)
-def test_on_a_scaled_page_a_click_means_what_it_points_at(show, how):
+def test_on_a_scaled_page_the_pointer_means_what_it_points_at(show, how):
     screen = show()
     screen.page.evaluate(f"() => document.body.style.cssText += '; {SCALES[how]}'")
     view = screen.view(SAGITTAL_T2).bounding_box()
-    canvas = screen.view(SAGITTAL_T2).locator("canvas").first
     spot = (view["x"] + view["width"] / 2, view["y"] + view["height"] / 2)
     screen.page.mouse.move(*spot)
     screen.page.wait_for_timeout(150)
@@ -307,7 +343,6 @@ def test_on_a_scaled_page_a_click_means_what_it_points_at(show, how):
     screen.page.wait_for_timeout(150)
     numbers = [re.findall(r"-?\d+\.\d", text) for text in (shown, screen.text(SAGITTAL_T2, "tr"))]
     np.testing.assert_allclose(*np.array(numbers, float)[:, :3], atol=2.0)
-    assert canvas.evaluate("canvas => canvas.width > 0")
 
 
 def test_the_canvas_has_the_pixels_of_the_screen_it_is_on(show):
@@ -510,17 +545,11 @@ def test_ctrl_wheel_zooms_about_the_pointer_and_shift_drag_moves(show):
 
 def test_two_fingers_zoom(show):
     screen = show()
-    touch = screen.page.context.new_cdp_session(screen.page)
     (left, y), (right, _) = screen.at(AXIAL_T2, (30, 30)), screen.at(AXIAL_T2, (60, 30))
-
-    def fingers(name, *columns):
-        points = [{"x": x, "y": y, "id": i} for i, x in enumerate(columns)]
-        touch.send("Input.dispatchTouchEvent", {"type": name, "touchPoints": points})
-
-    fingers("touchStart", left)
-    fingers("touchStart", left, right)
-    fingers("touchMove", left - 40, right)
-    fingers("touchEnd")
+    screen.touch("touchStart", (left, y))
+    screen.touch("touchStart", (left, y), (right, y))
+    screen.touch("touchMove", (left - 40, y), (right, y))
+    screen.touch("touchEnd")
     screen.page.mouse.move(left - 40, y)
     # What the moving finger held, it still holds.
     assert screen.text(AXIAL_T2, "tr").startswith("R 9.5 · ")
@@ -1115,7 +1144,7 @@ def test_the_keyboard_reaches_every_control(quizzed):
         "Slice of Sagittal T1",
         "Reveal",
         "1 Normal/Mild",
-        "Mouse and keys",
+        "Mouse, touch and keys",
     } <= set(reached)
     # The grid: once, then by arrows.
     assert any("canal" in name.lower() for name in reached)

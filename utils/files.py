@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import secrets
@@ -21,6 +22,7 @@ import pandas as pd
 from utils.errors import LumbarError
 
 log = logging.getLogger(__name__)
+ID_DIGITS = 18
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
 
 
@@ -83,6 +85,25 @@ def write_atomic(path: Path, content: Content) -> Path:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
     return path
+
+
+def read_json(path: Path, error: type[LumbarError], advice: str) -> dict:
+    """A JSON file that holds an object. Raises the error, with the cause and the advice, if it is
+    damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as cause:
+        what = "cannot be read" if isinstance(cause, OSError) else "is damaged"
+        raise error(f"{path} {what} ({reason(cause)}); {advice}") from cause
+    if not isinstance(content, dict):
+        raise error(f"{path} is damaged: it is no JSON object; {advice}")
+    return content
+
+
+def number_named(name: str) -> int | None:
+    """The number that a file or folder is named by; None if its name is none, or one of more than
+    64 bits."""
+    return int(name) if name.isdecimal() and len(name) <= ID_DIGITS else None
 
 
 def digest(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -16,6 +17,7 @@ from utils.errors import LumbarError
 from utils.files import writing
 
 log = logging.getLogger(__name__)
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class BusyError(LumbarError):
@@ -27,8 +29,8 @@ def at_work(folder: Path, name: str = "work") -> Iterator[None]:
     """Inside, no other process works in this folder under the same name. Raises BusyError, or
     OutputError if the folder cannot be written.
 
-    The operating system frees the lock of a process that has died. Where a disk has no locks (some
-    network mounts), work goes on without.
+    The operating system frees the lock of a process that has died. On a disk without locks (some
+    network mounts) filelock may use the existence of a file; else work continues unprotected.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +43,9 @@ def at_work(folder: Path, name: str = "work") -> Iterator[None]:
                 f"{folder}: {_read_or(owner, 'another process')} is at work here. "
                 "Wait until it has ended, or choose another folder"
             ) from None
-        except NotImplementedError:
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
             log.warning(f"{folder}: this disk has no locks; run one process at a time here.")
     try:
         with writing(owner):
@@ -51,6 +55,11 @@ def at_work(folder: Path, name: str = "work") -> Iterator[None]:
         with contextlib.suppress(OSError):
             owner.unlink(missing_ok=True)
         lock.release()
+
+
+def is_lock(path: Path) -> bool:
+    """Whether a file is one that at_work leaves."""
+    return path.name.startswith(".") and path.suffix in (".lock", ".owner")
 
 
 def _now() -> str:

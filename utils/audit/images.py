@@ -87,7 +87,7 @@ def in_series(one: ReadSeries) -> Iterator[Finding]:
 
 
 def _files(one: ReadSeries) -> Iterator[Finding]:
-    """Files that are not used, because they cannot be read or show the same as another."""
+    """Files that are not used: unreadable, a copy, another echo, in another plane."""
     for name, reason in one.series.left_out:
         kinds = (kind for start, kind in _LEFT_OUT.items() if reason.startswith(start))
         yield one.finding(next(kinds, "unreadable file"), f"{name} {reason}")
@@ -111,7 +111,7 @@ def _first_header(one: ReadSeries) -> pydicom.Dataset:
 
 
 def _numbering(one: ReadSeries) -> Iterator[Finding]:
-    """Instance numbers that start late, or run against anatomical order."""
+    """Instance numbers that are unclear, unlike the names, late, or against anatomical order."""
     numbering = one.series.numbering
     if numbering.source == BY_ORDER:
         seen = "InstanceNumber is missing or not unique, and the files' names are no numbers"

@@ -101,11 +101,11 @@ def _gpu() -> dict[str, str]:
         import torch  # here and not above: notebook 1 runs without torch
     except ImportError:
         return {"GPU": "unknown: no torch; notebooks 3 and 4 need it"}
-    from utils.models import device
-
     if not torch.cuda.is_available():
         to_get = GPU_SETTING[environment()]
         return {"GPU": "none; presets demo and cpu_long need none", "to get a GPU": to_get}
+    from utils.models import device  # needs torchvision, too
+
     if device() == "cpu":  # the log says why
         name = torch.cuda.get_device_name(0)
         return {"GPU": f"{name}, not usable by torch {torch.__version__}"[:50]}

@@ -10,14 +10,13 @@ for the competition's files), `content` (limits on size), `jpeg` (decoding in a 
 """
 
 from utils.dicom.errors import DicomError
-from utils.dicom.geometry import BY_NAME, BY_ORDER, BY_TAG, Series, Slice, in_order
+from utils.dicom.geometry import BY_NAME, BY_ORDER, Series, Slice, in_order
 from utils.dicom.reader import read_file, read_series
 from utils.dicom.stack import OTHER_PLANE, SAME_IMAGE, SAME_PLANE
 
 __all__ = [
     "BY_NAME",
     "BY_ORDER",
-    "BY_TAG",
     "OTHER_PLANE",
     "SAME_IMAGE",
     "SAME_PLANE",

@@ -71,7 +71,7 @@ def _check_size(path: Path, size: int) -> None:
     """A large file has to have a header that promises as much; only the header is read."""
     with path.open("rb") as file:
         start = file.read(HEADER_BYTES)
-    if _DEFLATED in start[: 2 * PREAMBLE + 512]:
+    if _deflated_data_set(start):
         raise Unusable(f"is a deflated file of {size / MB:,.0f} MB")
     promised = _promised_bytes(start)
     if size > promised + ALWAYS_ALLOWED:
@@ -90,9 +90,10 @@ def _promised_bytes(start: bytes) -> int:
 
 def _inflated(content: bytes) -> bytes:
     """The same file with a data set that is not deflated."""
-    if _DEFLATED not in content[: 2 * PREAMBLE + 512]:
+    found = _deflated_data_set(content)
+    if found is None:
         return content
-    value, data_set = _meta_information(content)
+    value, data_set = found
     head = content[:value] + _PLAIN + content[value + len(_PLAIN) : data_set]
     decoder = zlib.decompressobj(-zlib.MAX_WBITS)
     start = decoder.decompress(content[data_set:], HEADER_BYTES)
@@ -106,8 +107,9 @@ def _inflated(content: bytes) -> bytes:
     return head + start + rest
 
 
-def _meta_information(content: bytes) -> tuple[int, int]:
-    """Where the value of the transfer syntax is in a file, and where the data set starts."""
+def _deflated_data_set(content: bytes) -> tuple[int, int] | None:
+    """In a deflated file, where the value of the transfer syntax is and where the data set starts;
+    None in any other file. Raises Unusable if the meta information says both."""
     position = PREAMBLE + 4 if content[PREAMBLE : PREAMBLE + 4] == b"DICM" else 4
     found = None
     try:
@@ -118,6 +120,8 @@ def _meta_information(content: bytes) -> tuple[int, int]:
             position = start + length
     except StructError:
         found = None
-    if found is None or content[found : found + len(_DEFLATED)] != _DEFLATED:
+    if found is not None and content[found : found + len(_DEFLATED)] == _DEFLATED:
+        return found, position
+    if found is None and _DEFLATED in content[:position]:
         raise Unusable("has damaged meta information")
-    return found, position
+    return None

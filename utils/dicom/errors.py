@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from utils.errors import LumbarError
+from utils.files import reason as os_reason
 
-LONGEST_REASON = 300  # characters; some decoders put a whole header into their message
+_LONGEST_REASON = 300  # characters; some decoders put a whole header into their message
 
 
 NOT_READ = "could not be read from the disk"  # how the reason starts where the disk is at fault
@@ -45,7 +46,7 @@ def naming(path: Path) -> Iterator[None]:
     except (DicomError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except OSError as error:
-        raise DicomError(path, f"{NOT_READ} ({one_line(error)})") from error
+        raise DicomError(path, f"{NOT_READ} ({os_reason(error)})") from error
     except BaseException as error:
         reason = f"cannot be read ({type(error).__name__}: {one_line(error)})"
         raise DicomError(path, reason) from error
@@ -62,4 +63,4 @@ def one_line(message: object) -> str:
     All its lines, because libraries put the cause into the last ones.
     """
     text = " ".join(str(message).split())
-    return (text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "…") or "no reason"
+    return (text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…") or "no reason"

@@ -124,7 +124,10 @@ class Series:
         return [s.instance for s in self.slices]
 
     def shows(self, instance: int) -> bool:
-        """Whether there is a slice of this instance number, or one that shows the same plane."""
+        """Whether there is a slice of this instance number, or one that shows the same plane; never
+        where numbers are only the order of the files."""
+        if self.numbering.source == BY_ORDER:
+            return False
         return self.aliases.get(int(instance), int(instance)) in self.instances
 
     def index(self, instance: int) -> int:

@@ -2,8 +2,8 @@
 
 `quick_header` walks over the tags of one RLE-compressed, explicit little-endian, single-frame file
 and picks out what a slice needs. It returns None for everything else (other encodings, several
-frames, sequences of undefined length, a damaged file), and pydicom parses the file instead. Tests
-compare its results with pydicom's.
+frames, sequences of undefined length, a Modality LUT, a damaged file), and pydicom parses the file
+instead. Tests compare its results with pydicom's.
 
 Encoding of tags and of encapsulated pixel data: DICOM PS3.5, section 7.1 and annex A.4.
 """

@@ -36,14 +36,14 @@ def pixel_values(header: Header, content: bytes, count: int) -> np.ndarray:
     """
     attributes = header.attributes
     _check_bits(attributes)
+    table, is_inverted = attributes.get("ModalityLUTSequence"), _is_inverted(attributes)
+    if table and is_inverted:
+        raise Unusable("has a Modality LUT and is MONOCHROME1, which together are not read")
     cells = _stored_cells(header, content)
     cells = cells.reshape(count, attributes["Rows"], attributes["Columns"])
     stored = _stored_bits(cells, attributes)
     padding = _is_padding(cells, stored, attributes)
-    if attributes.get("ModalityLUTSequence") and _is_inverted(attributes):
-        raise Unusable("has a Modality LUT and is MONOCHROME1, which together are not read")
-    pixels = _inverted(stored, attributes) if _is_inverted(attributes) else stored
-    table = attributes.get("ModalityLUTSequence")
+    pixels = _inverted(stored, attributes) if is_inverted else stored
     pixels = _looked_up(pixels, table) if table else _rescaled(pixels, attributes)
     if padding is not None and not padding.all():
         pixels = np.where(padding, pixels[~padding].min(), pixels)
@@ -111,11 +111,11 @@ def _is_padding(
 
     They are those between the padding value and its limit. The value may use all allocated bits.
     """
-    value = attributes.get("PixelPaddingValue")
-    if value is None:
+    first = attributes.get("PixelPaddingValue")
+    if first is None:
         return None
-    limit = attributes.get("PixelPaddingRangeLimit")
-    ends = [_as_cell(end, stored.dtype) for end in (value, value if limit is None else limit)]
+    last = attributes.get("PixelPaddingRangeLimit", first)
+    ends = [_as_cell(end, stored.dtype) for end in (first, last)]
     is_padding = (stored >= min(ends)) & (stored <= max(ends))
     return is_padding | (cells == ends[0])
 

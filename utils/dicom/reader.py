@@ -17,11 +17,12 @@ from utils.dicom.attributes import (
     quiet_pydicom,
 )
 from utils.dicom.content import read_content
-from utils.dicom.errors import DicomError, naming, one_line, printable
+from utils.dicom.errors import NOT_READ, DicomError, naming, printable
 from utils.dicom.geometry import Series, Slice, in_order
 from utils.dicom.header import quick_header
 from utils.dicom.pixels import pixel_values
 from utils.dicom.stack import NO_NUMBER, Image, numbered, one_stack
+from utils.files import reason
 
 
 def read_series(folder: str | Path) -> Series:
@@ -44,12 +45,19 @@ def read_series(folder: str | Path) -> Series:
             except DicomError as error:
                 left_out.append((printable(path.name), error.reason))
     if not found:
-        first = f"; {left_out[0][0]}: {left_out[0][1]}" if left_out else ""
-        raise DicomError(folder, f"no usable image among {len(left_out)} files{first}")
+        raise DicomError(folder, _no_image(left_out))
     images, numbering = numbered(found)
     kept, dropped, aliases = one_stack(images)
     slices = in_order(image.slice for image in kept)
     return Series(slices, folder, tuple(left_out + dropped), numbering, aliases)
+
+
+def _no_image(left_out: list[tuple[str, str]]) -> str:
+    """Why a folder has no usable image; begins with NOT_READ if that is the disk's fault."""
+    unread = [reason for _, reason in left_out if reason.startswith(NOT_READ)]
+    start = f"{NOT_READ}: " if unread else ""
+    first = f"; {left_out[0][0]}: {left_out[0][1]}" if left_out else ""
+    return f"{start}no usable image among {len(left_out)} files{first}"
 
 
 def read_file(path: str | Path, series_id: int | None = None) -> list[Slice]:
@@ -69,7 +77,7 @@ def _files(folder: Path) -> list[Path]:
             raise DicomError(folder, "no such folder")
         return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     except OSError as error:
-        raise DicomError(folder, f"the folder cannot be read ({one_line(error)})") from error
+        raise DicomError(folder, f"{NOT_READ} ({reason(error)})") from error
 
 
 def _read(path: Path, series_id: int | None) -> list[Image]:

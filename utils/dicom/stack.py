@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.dicom.geometry import BY_NAME, BY_ORDER, BY_TAG, Numbering, Slice
+from utils.files import number_named
 
 SAME_PLANE_MM = 0.05  # parallel planes that are nearer are the same
 SAME_DIRECTION = np.cos(np.radians(1.0))  # normals that differ by less are parallel
 SAME_GRID_MM = 0.1
 # An axial block through L5/S1 may be tilted by 45°; a scout is perpendicular to the others.
 MOST_TILT = np.cos(np.radians(60.0))
-ID_DIGITS = 18  # of a 64-bit number
 NO_NUMBER = -1  # the instance of a slice whose file has no InstanceNumber
 # How the reason starts for which an image was left out.
 SAME_IMAGE, SAME_PLANE, OTHER_PLANE = "shows the same", "shows the same plane", "in another plane"
@@ -48,14 +48,13 @@ def numbered(images: list[Image]) -> tuple[list[Image], Numbering]:
     it is there and no two images share it; else the images are numbered from 1 in the order of
     files and frames, and no row of a table can be trusted to mean one of them.
     """
-    stems = [Path(image.file).stem for image in images]
+    named = [number_named(Path(image.file).stem) for image in images]
     tags = [image.slice.instance for image in images]
-    are_numbers = all(stem.isdecimal() and len(stem) <= ID_DIGITS for stem in stems)
-    if are_numbers and all(image.frames == 1 for image in images):
-        numbers = [int(stem) for stem in stems]
-        if len(set(numbers)) == len(numbers):
-            differing = sum(number != tag for number, tag in zip(numbers, tags))
-            return _with_numbers(images, numbers), Numbering(BY_NAME, differing)
+    numbers = [number for number in named if number is not None]
+    are_single = all(image.frames == 1 for image in images)
+    if are_single and len(numbers) == len(set(numbers)) == len(images):
+        differing = sum(number != tag for number, tag in zip(numbers, tags))
+        return _with_numbers(images, numbers), Numbering(BY_NAME, differing)
     if len(set(tags)) == len(tags) and NO_NUMBER not in tags:
         return images, Numbering(BY_TAG)
     return _with_numbers(images, list(range(1, len(images) + 1))), Numbering(BY_ORDER)

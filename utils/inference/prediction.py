@@ -32,7 +32,7 @@ UNORDERED = "doubtful: the levels were not found in order"
 # than their median by these factors means that a disc was skipped or counted twice. Of the levels
 # that readers marked in 1,899 real studies, 97 % have no such step; of 400 of the phantom, all.
 LONG_STEP, SHORT_STEP = 1.4, 0.6
-DOUBTFUL = 0.2  # the confidence of points on doubtful levels is at most this
+DOUBTFUL = 0.2  # all points of a study whose levels are doubtful have at most this confidence
 
 
 def predict_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
@@ -50,7 +50,6 @@ def predict_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
     doubt = level_doubt(points[CANAL_ROWS])
     if doubt:
         notes = [note or doubt for note in notes]
-        confidence = np.minimum(confidence, DOUBTFUL)
     images = [_image_of(study, *of) for of in zip(TARGETS, points)]
     sources = np.where(visible, MODEL, PRIOR)
     found = _Located(points, confidence, images)
@@ -105,7 +104,8 @@ def _most_confident(
     points = np.array([found for found, _ in located])  # (folds, 25, 3)
     confidence = np.array([of for _, of in located])  # (folds, 25)
     best = confidence.argmax(0), np.arange(len(TARGETS))
-    return points[best], confidence[best]
+    is_doubtful = bool(level_doubt(points[best][CANAL_ROWS]))
+    return points[best], np.minimum(confidence[best], DOUBTFUL if is_doubtful else 1)
 
 
 def _mean_probabilities(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,15 +11,18 @@ import pandas as pd
 
 from utils.crops import OTHER_TARGET
 from utils.errors import LumbarError
-from utils.files import digest, reason
+from utils.files import digest, read_json, reason
 from utils.models import WEIGHTS, Grader, Locator, WeightsError, device, load_weights
 from utils.presets import Preset, PresetError
 from utils.rsna import GRADE_COLUMNS, TARGETS
 
-# Of Bayes' prior-shift correction; see Run.prior_shift for how it was chosen.
 TEMPERATURES = (0.01, 100.0)  # what fitting may give, and then some
 MOST_FOLDS = 1000
+# Of Bayes' prior-shift correction; see Run.prior_shift for how it was chosen.
 PRIOR_SHIFT_STRENGTH = 0.7
+
+
+_AGAIN = "delete it and run 03_train again: nothing is trained twice"
 
 
 class RunError(LumbarError):
@@ -106,17 +108,14 @@ def load_run(folder: str | Path) -> Run:
 def _settings(folder: Path) -> tuple[dict, Preset]:
     """What run.json holds, and the preset in it."""
     path = _part(folder, "run.json")
+    content = read_json(path, RunError, _AGAIN)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         preset = Preset.from_dict(content["preset"])
         _check_settings(content)
     except PresetError as error:
         raise RunError(f"{path}: {error}. Train the run again with 03_train") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RunError(
-            f"{path} is damaged ({reason(error)}); delete it and run 03_train again: nothing is "
-            "trained twice"
-        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} is damaged ({reason(error)}); {_AGAIN}") from error
     return content, preset
 
 

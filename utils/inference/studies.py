@@ -47,7 +47,7 @@ def predict_studies(
     if out is None:
         return pd.concat(_one_by_one(tables, run, made_of), ignore_index=True)
     out = Path(out)
-    with at_work(out.parent, out.name), writing(out):
+    with at_work(out.parent, out.name):
         return _resumed(tables, run, made_of, out)
 
 
@@ -56,12 +56,12 @@ def _resumed(tables: Tables, run: Run, made_of: dict[int, str], out: Path) -> pd
     partial = out.with_suffix(".partial.csv")
     done = _predicted_before(partial, run, made_of)
     rest = {study: of for study, of in made_of.items() if study not in done}
-    with partial.open("a", encoding="utf-8") as file:
-        for rows in _one_by_one(tables, run, rest):
+    for rows in _one_by_one(tables, run, rest):
+        with writing(partial), partial.open("a", encoding="utf-8") as file:
             file.write(rows.to_csv(index=False, header=file.tell() == 0))
-            file.flush()
     table = read_predictions(partial)
-    partial.replace(out)
+    with writing(out):
+        partial.replace(out)
     return table
 
 

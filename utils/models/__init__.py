@@ -1,8 +1,8 @@
 """The two networks and the augmentation of what they see.
 
 In: crops (pixels in 0..1) as `utils.crops` cuts them. Out: heat maps of 25 points (`Locator`), then
-25 × 3 logits (`Grader`). Everything here runs on batches of tensors, on any device, and knows
-nothing of files.
+25 × 3 logits (`Grader`). Everything here runs on batches of tensors, on any device; only
+`weights` reads files.
 
 Read `locator` and `grader` first; both are made of `blocks`, and `backbone` holds the grader's CNN.
 Then the augmentations: `spatial` (affines, truncation, heat maps, mixup) and `intensity` (contrast

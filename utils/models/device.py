@@ -7,6 +7,8 @@ from functools import cache
 
 import torch
 
+from utils.files import reason
+
 log = logging.getLogger(__name__)
 
 
@@ -20,7 +22,6 @@ def device() -> str:
         probe = torch.ones(8, 8, device="cuda")
         torch.nn.functional.conv2d(probe[None, None], probe[None, None]).sum().item()
     except (RuntimeError, AssertionError) as error:
-        line = " ".join(str(error).split())[:160]
-        log.warning(f"The GPU cannot be used ({line}); models run on the CPU.")
+        log.warning(f"The GPU cannot be used ({reason(error)}); models run on the CPU.")
         return "cpu"
     return "cuda"

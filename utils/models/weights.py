@@ -1,4 +1,4 @@
-"""Weights from and to safetensors files: no pickle, and never a weight that is not a number."""
+"""Weights from safetensors files: no pickle, and never a weight that is not a number."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from utils.errors import LumbarError
+from utils.files import reason
 
 WEIGHTS = "model.safetensors"  # the file's name in the folder of a model
 
@@ -26,8 +27,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
         weights = load_file(path)
         model.load_state_dict(weights)
     except (SafetensorError, RuntimeError, OSError, ValueError) as error:
-        line = " ".join(str(error).split())
-        raise WeightsError(f"{path}: these weights do not fit or are damaged ({line})") from error
+        why = reason(error)
+        raise WeightsError(f"{path}: these weights do not fit or are damaged ({why})") from error
     not_finite = [name for name, values in weights.items() if not torch.isfinite(values).all()]
     if not_finite:
         raise WeightsError(

@@ -16,8 +16,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from utils.files import write_atomic, writing
-from utils.locks import at_work
+from utils.files import read_json, write_atomic, writing
+from utils.locks import at_work, is_lock
 from utils.phantom.anatomy import make_spine
 from utils.phantom.anomalies import IN_IMAGES, IN_POINTS, assigned_anomaly
 from utils.phantom.draft import Draft, annotate
@@ -27,6 +27,8 @@ from utils.phantom.scan import scan, write_scan
 from utils.phantom.spec import PhantomError, PhantomSpec
 from utils.phantom.truth import anatomy_row, truth_rows
 from utils.rsna import GRADE_COLUMNS, row_ids, wide_labels
+
+_OTHER = "delete it or choose another folder"
 
 
 def make_dataset(
@@ -89,32 +91,24 @@ def _is_complete(root: Path, spec: PhantomSpec) -> bool:
     path = root / "phantom.json"
     if not path.is_file() or not (root / "sample_submission.csv").is_file():
         return False
-    return _read_settings(path) == spec.as_dict()
+    return read_json(path, PhantomError, _OTHER) == spec.as_dict()
 
 
 def _bind(root: Path, spec: PhantomSpec) -> None:
     """A folder belongs to one spec; raises PhantomError if it holds anything else."""
     path, settings = root / "phantom.json", spec.as_dict()
-    found = _read_settings(path) if path.is_file() else settings
+    found = read_json(path, PhantomError, _OTHER) if path.is_file() else settings
     if found != settings:
         raise PhantomError(
             f"{root} holds a phantom made with other settings, or by an earlier version ({found}); "
-            "delete it or choose another folder"
+            f"{_OTHER}"
         )
     # There are the lock, and what a kill has left of phantom.json itself.
-    names = [there.name for there in root.iterdir()]
-    foreign = [name for name in names if not name.startswith((".work.", "partial-"))]
+    names = [there.name for there in root.iterdir() if not is_lock(there)]
+    foreign = [name for name in names if not name.startswith("partial-")]
     if not path.is_file() and foreign:
         raise PhantomError(f"{root} is not empty and holds no phantom; choose another folder")
     write_atomic(path, json.dumps(settings))
-
-
-def _read_settings(path: Path) -> object:
-    """What phantom.json holds; None if it is damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        return None
 
 
 class _Planned(NamedTuple):

@@ -6,6 +6,7 @@ of is noted with it, so that a second call redoes only what has changed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from utils.dicom.errors import NOT_READ
-from utils.files import csv_text, reason, write_atomic
+from utils.files import csv_text, read_json, reason, write_atomic
 from utils.locks import at_work
 from utils.prepare.fingerprint import fingerprint
 from utils.prepare.folds import make_folds
@@ -24,7 +25,6 @@ from utils.prepare.storage import (
     PreparedDataError,
     load_study,
     read_content,
-    read_json,
     save_study,
 )
 from utils.prepare.study import prepare_study
@@ -78,7 +78,7 @@ def _bind_to_settings(out: Path) -> None:
     manifest = out / "manifest.json"
     if not manifest.is_file():
         write_atomic(manifest, json.dumps(settings))
-    found = read_json(manifest)
+    found = read_json(manifest, PreparedDataError, "delete it or choose another folder")
     if found != settings:
         raise PreparedDataError(
             f"{out} was prepared with {found}, now asked for {settings}; "
@@ -92,8 +92,9 @@ def _remove_partial_files(out: Path) -> None:
     for partial in out.glob("partial-*.tmp"):
         partial.unlink()
     for partial in out.glob("crops/*/partial-*.tmp"):
-        if time.time() - partial.stat().st_mtime > OLD_S:
-            partial.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # it has got its name meanwhile
+            if time.time() - partial.stat().st_mtime > OLD_S:
+                partial.unlink()
 
 
 def _prepare_studies(tables: Tables, studies: list[int], out: Path, jobs: int) -> None:
@@ -126,22 +127,25 @@ def check_still_there(root: Path) -> None:
     """Raise PreparedDataError where the data folder has gone: what could not be read then must not
     be noted as left out."""
     try:
-        next(root.iterdir(), None)
+        cause = "" if any(root.iterdir()) else "it is empty"  # as is the place of a lost mount
     except OSError as error:
+        cause = reason(error)
+    if cause:
         raise PreparedDataError(
-            f"{root} cannot be read any more ({reason(error)}). Mount it again and run this again: "
-            "what is prepared is kept"
-        ) from error
+            f"{root} cannot be read any more ({cause}). Mount it again and run this again: "
+            "what is finished is kept"
+        )
 
 
 def _is_done(tables: Tables, study_id: int, out: Path) -> bool:
     """Whether the study is prepared, whole, and from what there is now."""
     try:
-        content = read_content(out, study_id)
+        if read_content(out, study_id)["made_of"] != fingerprint(tables, study_id):
+            return False
         load_study(out, study_id)
     except PreparedDataError:
         return False
-    return content["made_of"] == fingerprint(tables, study_id)
+    return True
 
 
 def _write_tables(studies: list[int], out: Path, labels: pd.DataFrame, folds: pd.DataFrame) -> None:

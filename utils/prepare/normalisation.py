@@ -19,8 +19,9 @@ ONE_SCALE = 2.0  # series of one kind whose ranges differ by more than this fact
 AIR = 10
 AIR_FRACTION = 0.03
 _EVERY = 3  # intensities are sampled at every third pixel: percentiles need no more
-# Less than this fraction of an image moves no percentile that matters; noise in air has no value
-# that so many pixels share.
+# The least value of an image is taken for padding, or an empty border, if more than this fraction
+# of its pixels has it. Chosen, not measured: of the real study looked at, two series have 1 to 3 %
+# zeros, in air, the third 10 %; the corners that a correction of distortion pads are 12 %.
 FILL_FRACTION = 0.05
 _FILL_TOLERANCE = 1e-5  # of the range: resampling leaves a constant nearly constant
 _SMALLEST_RANGE = 1e-6  # of intensities, so that an image of one grey divides by something

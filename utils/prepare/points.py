@@ -89,8 +89,9 @@ def contradictory_points(points: pd.DataFrame) -> list[UnusablePoint]:
     In LPS the left point of a pair has the greater x, and each level lies below the one before.
     """
     found: dict[int, UnusablePoint] = {}
-    sound = points.drop_duplicates(["condition", "level"], keep=False)
-    checks = (_repeated(points), _exchanged_sides(sound), _disordered_levels(sound))
+    repeated = list(_repeated(points))
+    single = points.drop(index=[point.row.Index for point in repeated])
+    checks = (repeated, _exchanged_sides(single), _disordered_levels(single))
     for point in chain.from_iterable(checks):
         found.setdefault(point.row.Index, point)
     return list(found.values())

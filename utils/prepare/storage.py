@@ -15,7 +15,7 @@ import pandas as pd
 
 from utils.dicom import Series, Slice
 from utils.errors import LumbarError
-from utils.files import reason, write_atomic
+from utils.files import read_json, reason, write_atomic
 from utils.prepare.study import PreparedSeries, PreparedStudy
 
 _AGAIN = "run 02_preprocess again: it prepares what is not whole"
@@ -74,19 +74,8 @@ def read_content(out: Path, study_id: int) -> dict:
             f"{path}: study {study_id} is not in this prepared data set; "
             f"run 02_preprocess or `python -m utils.prepare ROOT {out}`"
         )
-    content = read_json(path)
+    content = read_json(path, PreparedDataError, _AGAIN)
     if set(content) != {"made_of", "series", "points", "left_out"}:
-        raise PreparedDataError(f"{path} is damaged; {_AGAIN}")
-    return content
-
-
-def read_json(path: Path) -> dict:
-    """A JSON file that a prepared data set holds. Raises PreparedDataError."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise PreparedDataError(f"{path} cannot be read ({reason(error)}); {_AGAIN}") from error
-    if not isinstance(content, dict):
         raise PreparedDataError(f"{path} is damaged; {_AGAIN}")
     return content
 

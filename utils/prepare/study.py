@@ -123,9 +123,6 @@ def _usable_series(
         except DicomError as error:
             left_out.append((what, error.reason))
             continue
-        except OSError as error:
-            left_out.append((what, error.strerror or str(error)))
-            continue
         left_out += [(f"{what} {name}", reason) for name, reason in series.left_out]
         usable.append((row, series))
     return usable, left_out

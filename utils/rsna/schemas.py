@@ -7,9 +7,10 @@ rest is used; only a table of which nothing can be read is a `TableError`.
 from __future__ import annotations
 
 import csv
+import io
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from utils.rsna.vocabulary import CONDITIONS, GRADE_COLUMNS, GRADES, LEVELS, SER
 log = logging.getLogger(__name__)
 _REPORTED = 3  # cells of a file that are left out and logged one by one
 _WORDS = {word.casefold(): word for word in (*SERIES, *CONDITIONS, *LEVELS, *GRADES)}
+_REPEATED = "multiple_fields_uniqueness"  # what pandera calls a row that is there before
 _FIRST_ROW = 2  # of the data, in an editor: the header is row 1
 _LISTED_COLUMNS = 8  # of a table that lacks one
 
@@ -56,20 +58,19 @@ _SUBMISSION = {
     "row_id": _ROW_ID,
     **dict.fromkeys(GRADE_COLUMNS, _PROBABILITY),
 }
-SCHEMAS = {
-    "train.csv": pa.DataFrameSchema(_LABELS, coerce=True),
-    "train_label_coordinates.csv": pa.DataFrameSchema(_POINTS, coerce=True),
-    "train_series_descriptions.csv": pa.DataFrameSchema(_SERIES, coerce=True),
-    "test_series_descriptions.csv": pa.DataFrameSchema(_SERIES, coerce=True),
-    "sample_submission.csv": pa.DataFrameSchema(_SUBMISSION, coerce=True),
-}
 
-# What names a row: of several with the same only the first counts.
-_KEYS = {
-    "train.csv": ["study_id"],
-    "train_series_descriptions.csv": ["study_id", "series_id"],
-    "test_series_descriptions.csv": ["study_id", "series_id"],
-    "sample_submission.csv": ["row_id"],
+
+def _schema(columns: dict[str, pa.Column], key: list[str] | None = None) -> pa.DataFrameSchema:
+    """A table's columns, and those that name a row: of several with the same the first counts."""
+    return pa.DataFrameSchema(columns, coerce=True, unique=key, report_duplicates="exclude_first")
+
+
+SCHEMAS = {
+    "train.csv": _schema(_LABELS, ["study_id"]),
+    "train_label_coordinates.csv": _schema(_POINTS),
+    "train_series_descriptions.csv": _schema(_SERIES, ["study_id", "series_id"]),
+    "test_series_descriptions.csv": _schema(_SERIES, ["study_id", "series_id"]),
+    "sample_submission.csv": _schema(_SUBMISSION, ["row_id"]),
 }
 
 
@@ -99,8 +100,6 @@ def read_table(path: Path, schema: pa.DataFrameSchema) -> tuple[pd.DataFrame, li
         raise TableError(f"{path}: column {absent[0]!r} is missing; it has {present}")
     table = raw[list(schema.columns)].apply(_in_known_words).dropna(how="all")
     table, rejected = _fitting(path, schema, table)
-    table, repeated = _without_repeats(path, table)
-    rejected += repeated
     if rejected and not len(table):
         raise TableError(f"{path.parent / str(rejected[0])}; no row is left")
     for line in rejected[:_REPORTED]:
@@ -115,7 +114,7 @@ def _read_cells(path: Path) -> pd.DataFrame:
     a byte that is no UTF-8 spoils its own cell only. Raises TableError."""
     try:
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
-        rows = list(csv.reader(text.splitlines()))
+        rows = list(csv.reader(io.StringIO(text, newline="")))
     except (OSError, csv.Error) as error:
         raise TableError(f"{path}: cannot be read as a table: {error}") from error
     if not rows or not any(rows[0]):
@@ -141,37 +140,31 @@ def _fitting(
             cells = cells[cells["index"].isin(table.index)]
             if not len(cells):
                 raise TableError(_explain(path, error.failure_cases)) from None
-        for cell in cells.drop_duplicates(["index", "column"]).itertuples():
-            row = int(cell.index)
-            if row in table.index:
-                empty = pd.isna(cell.failure_case)
-                why = "is empty" if empty else f"{cell.failure_case!r} fails {cell.check}"
-                rejected.append(Rejected(path.name, row + _FIRST_ROW, cell.column, why))
-                table = _without(table, schema, row, cell.column)
+        is_repeat = cells.check == _REPEATED
+        of_rows = cells[is_repeat].drop_duplicates("index", keep="last")
+        once = pd.concat([cells[~is_repeat].drop_duplicates(["index", "column"]), of_rows])
+        rejected += [_rejected(path, cell) for cell in once.itertuples()]
+        table = _without(table, schema, once)
 
 
-def _without(
-    table: pd.DataFrame, schema: pa.DataFrameSchema, row: int, column: str
-) -> pd.DataFrame:
-    """The table without one cell, if it may be empty; else without its row."""
-    if not schema.columns[column].nullable:
-        return table.drop(index=row)
-    table = table.copy()
-    table.loc[row, column] = pd.NA
-    return table
+def _rejected(path: Path, cell: Any) -> Rejected:
+    """A row of pandera's failure cases, in words."""
+    if cell.check == _REPEATED:
+        why = f"{cell.failure_case} is there more than once"
+    elif pd.isna(cell.failure_case):
+        why = "is empty"
+    else:
+        why = f"{cell.failure_case!r} fails {cell.check}"
+    return Rejected(path.name, int(cell.index) + _FIRST_ROW, cell.column, why)
 
 
-def _without_repeats(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, list[Rejected]]:
-    """The first of the rows that name the same."""
-    key = _KEYS.get(path.name)
-    if key is None:
-        return table, []
-    again = table.duplicated(key)
-    repeated = []
-    for row, cells in table.loc[again, key].iterrows():
-        why = f"{' and '.join(map(str, cells))} is there more than once"
-        repeated.append(Rejected(path.name, int(row) + _FIRST_ROW, key[-1], why))
-    return table[~again], repeated
+def _without(table: pd.DataFrame, schema: pa.DataFrameSchema, cells: pd.DataFrame) -> pd.DataFrame:
+    """The table without these cells, where they may be empty; else without their rows."""
+    may_be_empty = cells.column.map(lambda name: schema.columns[name].nullable)
+    kept = table.drop(index=cells["index"][~may_be_empty].astype(int).unique())
+    for name, same in cells[may_be_empty].groupby("column"):
+        kept.loc[kept.index.isin(same["index"].astype(int)), name] = pd.NA
+    return kept
 
 
 def empty_table(schema: pa.DataFrameSchema) -> pd.DataFrame:

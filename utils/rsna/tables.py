@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from utils.files import number_named, reason
 from utils.rsna.schemas import SCHEMAS, Rejected, TableError, empty_table, read_table
 from utils.rsna.vocabulary import SERIES, TARGETS, slug
 
-ID_DIGITS = 18  # of a 64-bit number
 SPLITS = ("train", "test")
 _LABEL_COLUMNS = ["study_id", "condition", "level", "grade"]
 
@@ -59,6 +59,7 @@ class Tables:
         """
         rows = self.series.itertuples()
         on_disk = self.series[[isdir(self.folder(r.study_id, r.series_id)) for r in rows]]
+        on_disk = on_disk[on_disk.series_description.isin(SERIES)]
         kinds = on_disk.groupby("study_id").series_description.nunique()
         studies = self.studies(split)
         return [study for study in studies if kinds.get(study) == len(SERIES)] or studies
@@ -75,6 +76,7 @@ class Tables:
             points=self.points[self.points.study_id == study_id],
             series=self.series_of(study_id),
             submission=self.submission.iloc[:0],
+            rejected=(),
         )
 
     def __repr__(self) -> str:
@@ -95,12 +97,12 @@ def numbered_folders(folder: Path) -> list[int]:
     if not isdir(folder):
         return []
     try:
-        names = [path.name for path in folder.iterdir() if isdir(path)]
-        return sorted(int(name) for name in names if name.isdecimal() and len(name) <= ID_DIGITS)
+        numbers = [number_named(path.name) for path in folder.iterdir() if isdir(path)]
     except OSError as error:
         raise TableError(
-            f"{folder} cannot be read ({error.strerror or error}); mount it again, or set SOURCE"
+            f"{folder} cannot be read ({reason(error)}); mount it again, or set SOURCE"
         ) from error
+    return sorted(number for number in numbers if number is not None)
 
 
 def load_tables(root: str | Path) -> Tables:

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from utils import metrics
-from utils.files import Folder, digest
+from utils.files import Folder, digest, read_json, reason
 from utils.inference import Run, load_run
 from utils.locks import at_work
 from utils.models import WEIGHTS, Grader, Locator
@@ -73,6 +73,7 @@ def fit(
             f"{prepared}: no prepared studies here; "
             f"run 02_preprocess, or `python -m utils.prepare ROOT {prepared}`"
         )
+    folds = _folds(prepared, preset)
     initial = load_run(init_from) if init_from else None
     if initial:
         preset = replace(shaped_like(preset, initial.preset), init_from=initial.name)
@@ -83,21 +84,21 @@ def fit(
         _bind_to_settings(folder, preset, prepared)
         folder.restore()
     accelerator.wait_for_everyone()
-    if not len(pd.read_csv(prepared / "folds.csv")):
-        raise PreparedDataError(
-            f"{prepared}: no study here has labels, so there is nothing to learn"
-        )
     recipe = _Recipe(prepared, folder, preset, accelerator, Limits(deadline, report), initial)
-    numbers = _folds(prepared, preset)  # also checks how many there are
-    numbers = numbers if fold is None else [fold]
+    numbers = folds if fold is None else [fold]
     return all(recipe.fit_fold(number) for number in numbers) and recipe.finish()
 
 
 def _folds(prepared: Path, preset: Preset) -> list[int]:
     """The preset's folds that have studies: a sample of three has three. If none has, those that
-    there are. Raises PreparedDataError where the studies are assigned to another number of
-    folds."""
+    there are. Raises PreparedDataError where there is nothing to learn, or the studies are
+    assigned to another number of folds."""
     assigned = pd.read_csv(prepared / "folds.csv").fold
+    for name, what in (("folds.csv", "labels"), ("points.csv", "annotated points")):
+        if pd.read_csv(prepared / name).empty:
+            raise PreparedDataError(
+                f"{prepared}: no study here has {what}, so there is nothing to learn"
+            )
     there = assigned.unique().tolist()
     if len(there) != min(preset.folds, len(assigned)):
         raise PreparedDataError(
@@ -116,7 +117,8 @@ def _bind_to_settings(folder: Folder, preset: Preset, prepared: Path) -> None:
     if not path.is_file():
         folder.write(path.name, json.dumps(settings, indent=1))
         return
-    found = _read_settings(path)
+    advice = "delete it if this run is of the present settings"
+    found = read_json(path, TrainingError, advice)
     if found != settings:
         changed = [name for name, value in settings.items() if found.get(name) != value]
         raise TrainingError(
@@ -125,24 +127,16 @@ def _bind_to_settings(folder: Folder, preset: Preset, prepared: Path) -> None:
         )
 
 
-def _read_settings(path: Path) -> dict:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise TrainingError(
-            f"{path} cannot be read ({error}); delete it if this run is of the present settings"
-        ) from error
-    return found if isinstance(found, dict) else {}
-
-
 def _read_table(path: Path) -> pd.DataFrame:
     """A table that a fold has left. Raises TrainingError."""
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
-        raise TrainingError(f"{path} is damaged ({error}); delete it: it is made again") from error
-    if not len(table) or "study_id" not in table:
-        raise TrainingError(f"{path} is damaged (no rows); delete it: it is made again")
+        raise TrainingError(
+            f"{path} is damaged ({reason(error)}); delete it: it is made again"
+        ) from error
+    if "study_id" not in table:
+        raise TrainingError(f"{path} is damaged (no study_id); delete it: it is made again")
     return table
 
 

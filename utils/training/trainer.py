@@ -164,7 +164,7 @@ class Trainer:
                 return False
             row = self.epoch(epoch)
             if math.isnan(row["loss"]):
-                raise TrainingError(self._not_finite())
+                raise TrainingError(self._not_finite(epoch))
             self.history.append(row)
             if row["skipped"] and not self.accelerator.scaler:  # a scaler's first steps may be
                 log.warning(
@@ -207,11 +207,12 @@ class Trainer:
         """One pass over the studies; the loss of all of them together, each as it was when its
         batch came."""
         self.model.train()
-        total = torch.zeros((), device=self.accelerator.device)
+        total = counted = torch.zeros((), device=self.accelerator.device)
         for batch in self.loader:
             sums = self.step(batch)
-            total = total + torch.where(sums.isfinite().all(), sums, 0)
-        if not total[1].any():
+            is_finite = sums.isfinite().all()
+            total, counted = total + torch.where(is_finite, sums, 0), counted + is_finite
+        if not counted:
             return float("nan")  # no step had a finite loss: run() stops
         return float((total[0] / total[1].clamp(min=1e-6)).mean())
 
@@ -244,10 +245,10 @@ class Trainer:
         self.skipped += 1
         self.skipped_in_epoch += 1
         if self.skipped == MOST_SKIPPED:
-            raise TrainingError(self._not_finite())
+            raise TrainingError(self._not_finite(len(self.history)))
 
-    def _not_finite(self) -> str:
-        done = len(self.history)
+    def _not_finite(self, done: int) -> str:
+        """What is said when training stops after so many epochs that were saved."""
         kept = f"epoch {done}, from which the next call resumes" if done else "none yet"
         return (
             f"{self.task.folder.path}: {self.skipped} steps in a row gave no finite gradients, or "
@@ -284,7 +285,7 @@ class Trainer:
     def _save(self, epoch: int, writer: SummaryWriter) -> None:
         state = {name: part.state_dict() for name, part in self.parts.items()}
         if not all_finite(state):  # the running statistics of a batch norm, say
-            raise TrainingError(self._not_finite())
+            raise TrainingError(self._not_finite(epoch))
         state |= {"history": self.history, "preset": self.preset.as_dict()}
         self.checkpoints.save(state, epoch + 1)
         with contextlib.suppress(OSError):  # a full disk has been reported with the checkpoint
@@ -313,7 +314,7 @@ class Trainer:
             state = self.average.module.state_dict()
             weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
             if not all_finite(weights):
-                raise TrainingError(self._not_finite())
+                raise TrainingError(self._not_finite(len(self.history)))
             self._write_history()
             self.task.folder.write(WEIGHTS, save(weights))
             self.checkpoints.clear()

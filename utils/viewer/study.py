@@ -26,7 +26,8 @@ def payload(tables: rsna.Tables, study_id: int, predictions: pd.DataFrame | None
     """One study for the browser.
 
     A series that cannot be read becomes an entry with a `problem` in place of slices. Raises
-    ViewerError for an unknown study or unusable predictions.
+    ViewerError for an unknown study or unusable predictions, TableError if the study's folder
+    cannot be listed.
     """
     study_id = int(study_id)
     descriptions = _descriptions(tables, study_id)

@@ -54,7 +54,7 @@ def sign_in(ask: Callable[[str], str] = getpass.getpass) -> str:
     sources = {
         "the environment": _from_environment,
         "Colab's secrets": _from_colab,
-        "a file": _from_file,
+        "a file": _from_kagglehub,
         "what you typed": lambda: (_typed(ask),),
     }
     for source, read in sources.items():
@@ -81,7 +81,7 @@ def _give(source: str, credentials: tuple[str, ...]) -> None:
         config.set_kaggle_credentials(*credentials)
 
 
-def secrets() -> list[str]:
+def given_secrets() -> list[str]:
     """What must not be in any output: the token or key that kagglehub has been given."""
     from kagglehub import config
 
@@ -95,18 +95,11 @@ def _clean(text: object) -> str:
 
 
 def _from_environment() -> tuple[str | None, ...]:
-    """The token, which may be in a file that the variable names; or user name and key."""
-    token = os.environ.get("KAGGLE_API_TOKEN", "").strip(_ADDED)
-    if token:
-        return (_content_if_file(token),)
-    return os.environ.get("KAGGLE_USERNAME"), os.environ.get("KAGGLE_KEY")
-
-
-def _content_if_file(named: str) -> str:
-    try:
-        return Path(named).read_text(encoding="utf-8")
-    except (OSError, ValueError):  # no file of this name
-        return named
+    """The token, or the file that KAGGLE_API_TOKEN names; or user name and key."""
+    is_set = os.environ.get("KAGGLE_API_TOKEN") or {"KAGGLE_USERNAME", "KAGGLE_KEY"} <= set(
+        os.environ
+    )
+    return _from_kagglehub() if is_set else ()
 
 
 def _from_colab() -> tuple[str | None, ...]:
@@ -128,16 +121,17 @@ def _colab_secret(name: str) -> str:
         return ""
 
 
-def _from_file() -> tuple[str | None, ...]:
-    """What kagglehub finds in the user's own file. Raises KaggleError if that is damaged."""
+def _from_kagglehub() -> tuple[str | None, ...]:
+    """What kagglehub finds in the environment and in the user's own files. Raises KaggleError if
+    they are damaged."""
     from kagglehub import config
 
     try:
         found = config.get_kaggle_credentials()
     except Exception:  # noqa: BLE001  its text may quote the file
         raise KaggleError(
-            f"Kaggle's file with the token (in ~/.kaggle) cannot be read. Make a new token at "
-            f"{TOKEN_PAGE} and put it there again."
+            "Kaggle's file with the token (in ~/.kaggle, or the one that KAGGLE_API_TOKEN names) "
+            f"cannot be read. Make a new token at {TOKEN_PAGE} and put it there again."
         ) from None
     if found is None:
         return ()

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import requests
 
-from utils.course.kaggle.account import RULES_PAGE, TOKEN_PAGE, KaggleError, secrets
+from utils.course.kaggle.account import RULES_PAGE, TOKEN_PAGE, KaggleError, given_secrets
 from utils.errors import LumbarError
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def _said(response: requests.Response | None) -> str:
         return ""
     if not isinstance(said, str):
         return ""
-    for secret in secrets():
+    for secret in given_secrets():
         said = said.replace(secret, "")
     words = [word for word in said.split() if not _LIKE_A_TOKEN.search(word)]
     text = re.sub(r"[^\w .,:;!?'()/-]", "", " ".join(words))[:_LONGEST_REASON].strip()
@@ -94,4 +94,4 @@ def _cause(status: int) -> str:
 def _retry_after(response: requests.Response | None) -> float:
     """The seconds that Kaggle asks to wait, 0 if it does not say."""
     asked = response.headers.get("Retry-After", "") if response is not None else ""
-    return min(float(asked), LONGEST_WAIT_S) if asked.isdecimal() and len(asked) < 9 else 0.0
+    return min(float(asked), LONGEST_WAIT_S) if asked.isdecimal() else 0.0

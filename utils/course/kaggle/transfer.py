@@ -22,7 +22,7 @@ import requests
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from utils.course.kaggle.account import COMPETITION
+from utils.course.kaggle.account import COMPETITION, KaggleError
 from utils.course.kaggle.retry import DamagedFileError, with_retries
 
 PAGE_SIZE = 200  # the most names that Kaggle lists at once
@@ -43,8 +43,10 @@ def list_instances(folder: str) -> Iterator[tuple[str, int]]:
             # Nothing else belongs there, and a name with a path could lead elsewhere.
             if re.fullmatch(r"\d+\.dcm", file.name):
                 yield f"{folder}/{file.name}", file.total_bytes
-        if not page.next_page_token or page.next_page_token == request.page_token:
+        if not page.next_page_token:
             return
+        if page.next_page_token == request.page_token:
+            raise KaggleError(f"Kaggle lists {folder} without end; run this cell again later.")
         request.page_token = page.next_page_token
 
 

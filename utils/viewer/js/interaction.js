@@ -10,12 +10,12 @@ const STEPS = {
   End: Infinity,
 };
 const NUDGES = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
+const NEITHER = [NaN, NaN]; // where no press was: of two fingers neither taps nor drags
 const PRESET_KEYS = "12345";
 
 // Chosen by hand, with a mouse and with a touchpad.
 const WINDOW_DRAG_PX = 300; // a drag of this length changes the window by the whole range
 const NOTCH = 50; // a wheel event of at least this is one notch of a mouse wheel
-const NEITHER = [NaN, NaN]; // where no press was: of two fingers neither taps nor drags
 const TAP_PX = 10; // a finger that moves by less taps
 const SCROLL = 30; // so much of a touchpad's scrolling is one slice
 const WHEEL_ZOOM = 1.2; // by one notch
@@ -123,9 +123,9 @@ class Interaction {
 
   release(event) {
     const { measurements } = this.pane;
-    const moved = this.pressed && norm(minus(this.at(event), this.pressed));
-    const isTap = event.type === "pointerup" && this.pressed && moved <= TAP_PX; // false for NaN
-    if (isTap) this.dragBy([0, 0], this.at(event));
+    const at = this.at(event);
+    const isTap = this.pressed && norm(minus(at, this.pressed)) <= TAP_PX; // never of NEITHER
+    if (isTap && event.type === "pointerup") this.dragBy([0, 0], at);
     this.pointers.delete(event.pointerId);
     if (this.action === "measure" && measurements.open) measurements.finish();
   }
@@ -142,10 +142,9 @@ class Interaction {
     const end = event.deltaY > 0 ? this.pane.last : 0;
     const isUpright = Math.abs(event.deltaY) > Math.abs(event.deltaX);
     const { wheel } = this.viewer;
-    const isOurs = wheel.isFor(this.pane, isUpright && this.pane.index !== end);
-    if (!isOurs && !event.ctrlKey && !wheel.isAPanes) return; // the page scrolls
-    event.preventDefault();
-    if (!isOurs && !event.ctrlKey) return;
+    const isOurs = wheel.isFor(this.pane, isUpright && this.pane.index !== end) || event.ctrlKey;
+    if (isOurs || wheel.isAPanes) event.preventDefault(); // else the page scrolls
+    if (!isOurs) return;
     const isNotch = event.deltaMode !== 0 || Math.abs(event.deltaY) >= NOTCH;
     const direction = Math.sign(event.deltaY);
     if (event.ctrlKey) {

@@ -1,8 +1,11 @@
 // The buttons above the panes, and the list of what mouse and keys do.
 
 const HELP = {
-  "Wheel, arrows, Home/End, bar": "scroll through the slices",
-  "Click or drag, Shift-arrows": "set the crosshair; the other panes follow",
+  "Wheel, arrows, Home/End, bar":
+    "scroll through the slices; at the last one the wheel scrolls the page",
+  "Click or drag, a finger's tap or move across, Shift-arrows":
+    "set the crosshair; the other panes follow",
+  "A finger up or down": "scrolls the page, unless it measures",
   "Right-drag, 1–5, i":
     "window and level, presets (in a quiz 1–3 grade), invert; also , . < >",
   "Ctrl-wheel, pinch, + −": "zoom",
@@ -83,5 +86,5 @@ class Toolbar {
 
 function helpList() {
   const rows = Object.entries(HELP).map(([keys, what]) => [make("dt", keys), make("dd", what)]);
-  return make("details", make("summary", "Mouse and keys"), make("dl", ...rows.flat()));
+  return make("details", make("summary", "Mouse, touch and keys"), make("dl", ...rows.flat()));
 }
