@@ -421,7 +421,16 @@ def with_cells(cells, path, how, **tags):
     return read_file(path)[0].pixels
 
 
-@pytest.mark.parametrize("how", ["plain", "RLELossless", "JPEG2000Lossless", "JPEGLSLossless"])
+ENCODINGS = [
+    "plain",
+    "RLELossless",
+    "JPEG2000Lossless",
+    "JPEGLSLossless",
+    "JPEGLosslessProcess14_1",
+]
+
+
+@pytest.mark.parametrize("how", ENCODINGS)
 @pytest.mark.parametrize("case", UNUSED_BITS)
 def test_bits_that_are_not_stored_are_no_part_of_the_pixel(tmp_path, case, how):
     cells, signed, true = UNUSED_BITS[case]
@@ -433,7 +442,7 @@ def test_bits_that_are_not_stored_are_no_part_of_the_pixel(tmp_path, case, how):
     assert np.array_equal(inverted, (-1 if signed else 4095) - true)
 
 
-@pytest.mark.parametrize("how", ["plain", "RLELossless"])
+@pytest.mark.parametrize("how", ENCODINGS)
 def test_stored_bits_may_be_the_upper_ones(tmp_path, how):
     cells = (SIGNED & 0x0FFF) << 4 | 0x000F
     bits = {"BitsStored": 12, "HighBit": 15, "PixelRepresentation": 1}
@@ -490,16 +499,50 @@ def test_an_image_that_is_all_padding_stays_as_it_is(tmp_path):
 # --- what pixel values mean -----------------------------------------------------------------------
 
 
+def lut(descriptor, data, vr="OW"):
+    """The tags of a Modality LUT; descriptor: how many values, of which pixel the first, bits."""
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", descriptor)
+    table.add_new("LUTData", vr, data)
+    table.ModalityLUTType = "US"
+    return {"ModalityLUTSequence": [table], "BitsStored": 12, "HighBit": 11}
+
+
+RISING = np.arange(4096) * 3 + 5
+
+
 @pytest.mark.parametrize("how", ["plain", "RLELossless"])
 def test_a_modality_lut_is_applied(tmp_path, how):
-    table = Dataset()
-    table.add_new("LUTDescriptor", "US", [4096, 0, 16])
-    table.LUTData = (np.arange(4096, dtype="<u2") * 3 + 5).tobytes()
-    table["LUTData"].VR = "OW"
-    table.ModalityLUTType = "US"
-    bits = {"BitsStored": 12, "HighBit": 11}
-    pixels = with_cells(GREY, tmp_path / "x", how, ModalityLUTSequence=[table], **bits)
+    table = lut([4096, 0, 16], RISING.astype("<u2").tobytes())
+    pixels = with_cells(GREY, tmp_path / "x", how, **table)
     assert np.array_equal(pixels, GREY * 3 + 5)
+
+
+def test_a_modality_lut_may_be_numbers_or_big_endian_words(tmp_path):
+    pixels = with_cells(GREY, tmp_path / "x", "plain", **lut([4096, 0, 16], RISING.tolist(), "US"))
+    assert np.array_equal(pixels, GREY * 3 + 5)
+    data = image(GREY.astype("u2"), **lut([4096, 0, 16], RISING.astype(">u2").tobytes()))
+    data.PixelData = GREY.astype(">u2").tobytes()
+    path = saved(data, tmp_path / "x", ExplicitVRBigEndian)
+    assert np.array_equal(read_file(path)[0].pixels, GREY * 3 + 5)
+
+
+def test_a_modality_lut_of_bytes_holds_two_in_a_word(tmp_path):
+    table = lut([256, 100, 8], bytes(range(256)))
+    pixels = with_cells(GREY, tmp_path / "x", "plain", **table)
+    assert np.array_equal(pixels, np.clip(GREY.astype(int) - 100, 0, 255))  # and beyond its ends
+
+
+def test_a_modality_lut_that_ends_early_is_refused(tmp_path):
+    with pytest.raises(DicomError, match="has a Modality LUT of 10 instead of 4096 values"):
+        with_cells(GREY, tmp_path / "x", "plain", **lut([4096, 0, 16], bytes(10)))
+
+
+@pytest.mark.parametrize("how", ["plain", "RLELossless"])
+def test_a_blank_rescale_is_none(tmp_path, how):
+    with config.disable_value_validation():
+        pixels = with_cells(GREY, tmp_path / "x", how, RescaleSlope="  ", RescaleIntercept=" ")
+    assert np.array_equal(pixels, GREY)
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [("nan", "0"), ("inf", "0"), ("1", "-inf")])
@@ -711,6 +754,7 @@ def test_what_is_not_a_grey_image_with_a_position_is_refused(tmp_path):
         "holds a colour image": image(SamplesPerPixel=3, PhotometricInterpretation="RGB"),
         "no pair of right-angled directions": image(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]),
         "has a PixelSpacing of 0 by 0.5 mm": image(PixelSpacing=[0, 0.5]),
+        r"has an ImagePositionPatient of 1e\+300 mm": image(ImagePositionPatient=[0, -1e300, 0]),
         "claims 4,295 MB of pixels": image(Rows=1024, Columns=1024, NumberOfFrames=2048),
         "ends early: 48 of 4,800 bytes": image(Rows=400),  # more rows than pixels
         "is an image of 6 by 0 pixels": image(Rows=0),

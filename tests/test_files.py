@@ -7,9 +7,11 @@ import sys
 
 import pandas as pd
 import pytest
+from joblib import delayed
 
 from utils.files import OutputError, csv_text, partial_name, write_atomic
 from utils.locks import BusyError, at_work
+from utils.parallel import WorkerError, in_processes
 
 WORK = """
 import sys, time
@@ -36,6 +38,16 @@ def test_the_second_one_is_told_who_is_at_work(tmp_path, other):
     told = rf"process {other.pid} on .+, since .+ is at work here"
     with pytest.raises(BusyError, match=told), at_work(tmp_path):
         pass
+
+
+def die(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_told_with_what_to_do():
+    told = pytest.raises(WorkerError, match=r"one of 2 processes was killed.+fewer \(jobs\)")
+    with told:
+        list(in_processes([delayed(die)(k) for k in range(2)], 2, 2, "dying"))
 
 
 def test_another_name_or_another_folder_is_free(tmp_path, other):

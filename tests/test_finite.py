@@ -124,6 +124,15 @@ def spoil_settings(**changes):
     return spoil
 
 
+def spoil_preset(**changes):
+    def spoil(folder):
+        path = folder / "run.json"
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | {"preset": content["preset"] | changes}))
+
+    return spoil
+
+
 def write(name, content):
     return lambda folder: (folder / name).write_bytes(content)
 
@@ -154,6 +163,13 @@ RUN_DAMAGES = {
     "folds in words": (spoil_settings(folds="all"), "folds are 'all'"),
     "a fold that is not there": (spoil_settings(folds=[7]), "the weights are missing; train fold7"),
     "no preset": (spoil_settings(preset=None), "run.json is damaged"),
+    "crops of no size": (spoil_preset(crop_mm=0), "crop_mm is 0; no model can be made"),
+    "crops of no number": (spoil_preset(crop_mm=float("nan")), "crop_mm is nan; no model"),
+    "a negative crop": (spoil_preset(locator_mm=-300.0), "locator_mm is -300.0; no model"),
+    "half a slice": (spoil_preset(slices=1.5), "slices is 1.5; no model"),
+    "a size in words": (spoil_preset(crop_px="64"), "crop_px is '64'; no model"),
+    "a chance above 1": (spoil_preset(view_dropout=2), "view_dropout is 2; no model"),
+    "nobody's grades": (spoil_preset(population="nobody"), "population is 'nobody', not labels or"),
     "a list": (write("run.json", b"[1, 2]"), "run.json is damaged"),
     "not UTF-8": (write("run.json", b'{"folds": "\xff"}'), "run.json is damaged"),
     "nothing": (write("run.json", b""), "run.json is damaged"),

@@ -26,7 +26,7 @@ def test_the_identity_changes_nothing():
 def test_names_that_do_not_exist_are_refused_and_those_that_do_are_named():
     with pytest.raises(LumbarError, match="no parameter 'contrast'; there are gamma, mapping,"):
         intensity.vector(contrast=2.0)
-    with pytest.raises(LumbarError, match="one of scanner, randomised, not 'any'"):
+    with pytest.raises(LumbarError, match="scanner or randomised, not 'any'"):
         intensity.sample(np.random.default_rng(0), "any")
 
 

@@ -2,6 +2,7 @@
 the connection and sends too little."""
 
 import contextlib
+import errno
 import getpass
 import hashlib
 import json
@@ -24,8 +25,9 @@ from kagglesdk import kaggle_env
 
 from utils import prepare, rsna
 from utils.course import kaggle
-from utils.course.kaggle import account, retry, whole
+from utils.course.kaggle import account, retry, transfer, whole
 from utils.errors import LumbarError
+from utils.files import OutputError
 
 SECRET = "KGAT_0123456789abcdef"
 SERVICE = "/api/v1/competitions.CompetitionApiService/"
@@ -253,6 +255,29 @@ def test_a_complete_sample_needs_no_network_and_no_token(server, studies, tmp_pa
     root = kaggle.download_sample(tmp_path / "sample", studies)
     assert rsna.load_tables(root).studies("train") == studies
     assert sum(server.served.values()) == before
+
+
+def test_a_list_without_images_is_no_finished_sample(server, studies, tmp_path, monkeypatch):
+    monkeypatch.setattr(StandIn, "list", lambda self, body: self.answer(200, b'{"files": []}'))
+    with pytest.raises(kaggle.KaggleError, match=rf"lists no images in train_images/{studies[0]}/"):
+        kaggle.download_sample(tmp_path / "sample", studies)
+    assert not (tmp_path / "sample" / "sample.txt").exists()
+
+
+def test_a_damaged_note_of_what_is_finished_fetches_again(server, studies, tmp_path):
+    root = kaggle.download_sample(tmp_path / "sample", studies)
+    (root / "sample.txt").write_bytes(b"\xff\x00")
+    kaggle.download_sample(tmp_path / "sample", studies)
+    assert (root / "sample.txt").read_text().split() == [str(study) for study in studies]
+
+
+def test_a_full_disk_is_named_with_the_file(server, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(transfer, "_save", full)
+    with pytest.raises(OutputError, match=r"\.csv: cannot be written \(No space left on device\)"):
+        kaggle.download_sample(tmp_path / "sample", 1)
 
 
 def test_a_refusal_names_its_usual_causes(server, tmp_path):

@@ -1,6 +1,8 @@
 """The models' promises: a loss that is the metric, probabilities that sum to one, sides treated
 alike."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -255,6 +257,15 @@ def test_both_models_run_in_16_bits_on_any_cpu():
             half = outputs()
     for a, b in zip(full, half):
         assert (a - b.float()).abs().mean() < 0.05
+
+
+def test_a_setting_that_makes_no_sense_is_refused_at_once():
+    odd = {"batch": 0, "crop_mm": math.inf, "grader_rate": 0.0, "slices": True}
+    for name, value in odd.items():
+        with pytest.raises(PresetError, match=f"{name} is {value}"):
+            Preset("mine", **{name: value})
+    with pytest.raises(PresetError, match="intensity is 'strong', not scanner or randomised"):
+        Preset("mine", intensity="strong")
 
 
 def test_an_unknown_preset_names_those_there_are():

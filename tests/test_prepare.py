@@ -2,6 +2,7 @@
 per fold."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -368,7 +369,14 @@ def an_empty_json(out, study):
     (out / f"{study}.json").write_text("{}")
 
 
-DAMAGES = [cut_pixels, no_pixels, other_pixels, half_a_json, an_empty_json]
+def no_place(out, study):
+    path = out / f"{study}.json"
+    content = json.loads(path.read_text())
+    content["series"][0]["slices"][0]["origin"][1] = float("nan")
+    path.write_text(json.dumps(content))
+
+
+DAMAGES = [cut_pixels, no_pixels, other_pixels, half_a_json, an_empty_json, no_place]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -152,6 +152,14 @@ def test_a_bad_row_is_left_out_and_named_as_an_editor_shows_it(folder, place, ca
     assert f"column {place}" in caplog.text
 
 
+def test_a_quote_that_is_not_closed_costs_its_own_row_only(folder):
+    bad = GOOD_POINT.replace(",11,", ',"11,')
+    quoted = GOOD_POINT.replace("Spinal Canal Stenosis", '"Spinal Canal Stenosis"')
+    write(folder, "train_label_coordinates.csv", POINTS_HEADER + bad + quoted + GOOD_POINT)
+    assert len(rsna.load_tables(folder).points) == 2
+    assert "column 'series_id', row 2: '11,2,Spinal Canal" in rejected(folder)[0]
+
+
 @pytest.mark.parametrize("place", BAD_POINTS)
 def test_where_no_row_is_left_the_table_is_refused(folder, place):
     write(folder, "train_label_coordinates.csv", POINTS_HEADER + "\n\n" + BAD_POINTS[place])

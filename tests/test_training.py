@@ -1,6 +1,7 @@
 """The loop: what is interrupted resumes as if it had not been, and nothing is mixed up or counted
 twice."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,14 +18,14 @@ import pytest
 import torch
 from tiny import TINY
 
-from utils import inference, metrics, prepare, rsna, training
+from utils import files, inference, metrics, prepare, rsna, training
 from utils.course import workspace
 from utils.crops import OTHER_TARGET
 from utils.files import Folder
 from utils.locks import BusyError, at_work
 from utils.models import Grader
 from utils.prepare import PreparedDataError
-from utils.training import evaluation, trainer
+from utils.training import evaluation, recipe, trainer
 from utils.training.checkpoints import Checkpoints
 from utils.training.grader_samples import GraderDataset, Jitter
 from utils.training.losses import grader_terms
@@ -304,6 +306,29 @@ def test_one_study_is_trained_on_and_held_out_at_once(prepared, tmp_path):
 def test_a_fold_without_studies_is_refused(prepared, tmp_path):
     with pytest.raises(PreparedDataError, match=r"fold 7 has no studies; there are folds 0, 1$"):
         training.fit(prepared, tmp_path / "run", TINY, fold=7)
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "points.csv", "folds.csv"])
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"\xff\xfe\x00"])
+def test_a_damaged_table_of_prepared_studies_is_named(prepared, tmp_path, name, content):
+    copy = shutil.copytree(prepared, tmp_path / "prepared")
+    (copy / name).write_bytes(content)
+    with pytest.raises(PreparedDataError, match=rf"{name} is damaged .+ run 02_preprocess again"):
+        training.fit(copy, tmp_path / "run", TINY)
+
+
+def test_a_finished_run_may_be_on_a_disk_that_is_read_only(prepared, tiny_run, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for module, name in ((recipe, "at_work"), (files, "write_atomic"), (Path, "mkdir")):
+        monkeypatch.setattr(module, name, refuse)
+    assert training.fit(prepared, tiny_run, TINY)
+
+
+def test_minutes_that_are_no_number_are_refused(prepared, tmp_path):
+    with pytest.raises(training.TrainingError, match="nan is no number of minutes"):
+        training.fit(prepared, tmp_path / "run", TINY, time_budget=float("nan"))
 
 
 def test_a_point_that_is_not_found_is_an_error_and_not_left_out(prepared, tiny_run, monkeypatch):

@@ -13,7 +13,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -100,6 +100,22 @@ def read_json(path: Path, error: type[LumbarError], advice: str) -> dict:
     return content
 
 
+def read_table(
+    path: Path, columns: Collection[str], error: type[LumbarError], advice: str
+) -> pd.DataFrame:
+    """A CSV file that has these columns. Raises the error, with the cause and the advice, if it is
+    damaged."""
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as cause:
+        what = "cannot be read" if isinstance(cause, OSError) else "is damaged"
+        raise error(f"{path} {what} ({reason(cause)}); {advice}") from cause
+    absent = [name for name in columns if name not in table]
+    if absent:
+        raise error(f"{path} is damaged (it has no {absent[0]}); {advice}")
+    return table
+
+
 def number_named(name: str) -> int | None:
     """The number that a file or folder is named by; None if its name is none, or one of more than
     64 bits."""
@@ -133,10 +149,12 @@ class Folder:
         return Folder(self.path / name, self.backup and self.backup / name, self.mount)
 
     def write(self, name: str, content: Content) -> Path:
-        """write_atomic into the folder, then a copy into the backup. Raises OutputError."""
-        with writing(self.path / name):
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.path / name, content)
+        """write_atomic into the folder, then a copy into the backup. A text that is there already
+        is not written again: a finished folder may be read-only. Raises OutputError."""
+        if not _holds(self.path / name, content):
+            with writing(self.path / name):
+                self.path.mkdir(parents=True, exist_ok=True)
+                write_atomic(self.path / name, content)
         self.copy(name)
         return self.path / name
 
@@ -193,6 +211,10 @@ def reason(error: Exception) -> str:
         error = error.__cause__
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else " ".join(str(error).split()) or type(error).__name__
+
+
+def _holds(path: Path, content: Content) -> bool:
+    return isinstance(content, str) and path.is_file() and path.read_bytes() == content.encode()
 
 
 def _copy_checked(source: Path, target: Path) -> None:

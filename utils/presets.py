@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from utils.errors import LumbarError
 from utils.phantom import SIZES, PhantomError, PhantomSpec
 
+INTENSITIES = ("scanner", "randomised")  # kinds of intensity augmentation
+POPULATIONS = ("labels", "patients")
+_LEAST = {"int": 1, "float": 1e-9}  # of a number, unless its name is in _RANGES
+_RANGES = {
+    **dict.fromkeys(("truncation", "label_noise", "view_dropout"), (0, 1)),
+    **dict.fromkeys(("locator_epochs", "grader_epochs", "workers", "seed"), (0, math.inf)),
+    **dict.fromkeys(("mixup", "weight_decay"), (0, math.inf)),
+}
+
 
 class PresetError(LumbarError):
-    """A preset that does not exist, or settings of another version of this project."""
+    """A preset that does not exist, a setting that makes no sense, or settings of another version
+    of this project."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,22 @@ class Preset:
     init_from: str = ""  # the run whose weights are the initial ones (warm start)
     # Whose grade frequencies predictions are meant for: of the "labels" trained on, or "patients".
     population: str = "labels"
+
+    def __post_init__(self) -> None:
+        """Raises PresetError for a setting that no model can be made or trained with."""
+        for f in fields(self):
+            if f.type in _LEAST:
+                self._check_number(f.name, str(f.type))
+        for name, known in (("intensity", INTENSITIES), ("population", POPULATIONS)):
+            if getattr(self, name) not in known:
+                raise PresetError(f"{name} is {getattr(self, name)!r}, not {' or '.join(known)}")
+
+    def _check_number(self, name: str, kind: str) -> None:
+        value = getattr(self, name)
+        least, greatest = _RANGES.get(name, (_LEAST[kind], math.inf))
+        is_number = type(value) is int or (kind == "float" and isinstance(value, float))
+        if not is_number or not math.isfinite(value) or not least <= value <= greatest:
+            raise PresetError(f"{name} is {value!r}; no model can be made or trained with that")
 
     def as_dict(self) -> dict:
         """For JSON."""

@@ -6,13 +6,13 @@ from itertools import chain
 from pathlib import Path
 
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm.auto import tqdm
+from joblib import delayed
 
 from utils.audit.findings import Finding
 from utils.audit.images import in_study
 from utils.audit.tables import in_tables
 from utils.files import csv_text, write_atomic
+from utils.parallel import in_processes
 from utils.rsna import Tables, load_tables
 
 
@@ -48,9 +48,7 @@ def _in_images(tables: Tables, jobs: int) -> list[Finding]:
     """Findings of in_study in every study whose images are here."""
     studies = [*tables.studies("train"), *tables.studies("test")]
     work = (delayed(_study_findings)(tables.only(study), study) for study in studies)
-    results = Parallel(jobs, return_as="generator")(work)
-    progress = tqdm(results, total=len(studies), desc="auditing", unit="study", disable=not studies)
-    return list(chain.from_iterable(progress))
+    return list(chain.from_iterable(in_processes(work, jobs, len(studies), "auditing")))
 
 
 def _study_findings(tables: Tables, study_id: int) -> list[Finding]:

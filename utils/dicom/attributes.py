@@ -85,6 +85,7 @@ NO_IMAGES: dict[str, str] = {
 NO_IMAGE_MODALITIES = {"SEG": "a segmentation", "RTDOSE": "a radiation dose", "RWV": "a value map"}
 UNIT_TOLERANCE = 0.05  # of axes: by how much lengths and right angles may be off
 SPACING_MM = (1e-3, 100.0)  # least and greatest possible distance between pixels
+FARTHEST_MM = 1e5  # of an image from the origin, in each direction; a scanner's table has 2 m
 
 
 @contextmanager
@@ -161,9 +162,14 @@ def value(attributes: dict[str, Any], tag: str, frame: int) -> Any:
     for groups in (per_frame[frame] if per_frame else None, shared[0] if shared else None):
         if groups is not None and groups.get(group):
             found = groups[group][0].get(name)
-            if found is not None:
+            if not _is_blank(found):
                 return found
-    return attributes.get(tag)
+    found = attributes.get(tag)
+    return None if _is_blank(found) else found
+
+
+def _is_blank(found: Any) -> bool:
+    return found is None or (isinstance(found, str) and not found.strip())
 
 
 def contrast(attributes: dict[str, Any], frame: int) -> tuple[str, ...]:
@@ -200,6 +206,8 @@ def plane(attributes: dict[str, Any], frame: int) -> tuple[np.ndarray, np.ndarra
     origin = _numbers(attributes, "ImagePositionPatient", frame, 3)
     axes = _numbers(attributes, "ImageOrientationPatient", frame, 6).reshape(2, 3)
     row_spacing = _numbers(attributes, "PixelSpacing", frame, 2)  # DICOM: from row to row first
+    if max(abs(origin)) > FARTHEST_MM:
+        raise Unusable(f"has an ImagePositionPatient of {max(abs(origin)):g} mm")
     lengths = np.sqrt((axes * axes).sum(1))
     if max(abs(lengths - 1)) > UNIT_TOLERANCE or abs(axes[0] @ axes[1]) > UNIT_TOLERANCE:
         raise Unusable("has an ImageOrientationPatient that is no pair of right-angled directions")

@@ -19,7 +19,7 @@ import pydicom
 from joblib.externals.loky import ProcessPoolExecutor, TimeoutError
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from pydicom.encaps import generate_frames
-from pydicom.uid import JPEGExtended12Bit
+from pydicom.uid import JPEGExtended12Bit, JPEGTransferSyntaxes
 
 from utils.dicom.errors import one_line
 from utils.errors import LumbarError
@@ -105,6 +105,9 @@ def _decode(content: bytes, memory: int) -> np.ndarray | str:
         data = pydicom.dcmread(BytesIO(content))
         if data.file_meta.TransferSyntaxUID == JPEGExtended12Bit and data.BitsStored > 8:
             return _decode_12_bits(data)
+        if data.file_meta.TransferSyntaxUID in JPEGTransferSyntaxes:
+            # GDCM would drop bits above BitsStored, or crash; `pixels` chooses those that count.
+            data.BitsStored, data.HighBit = data.BitsAllocated, data.BitsAllocated - 1
         data.pixel_array_options(decoding_plugin="gdcm")
         return data.pixel_array
     except BaseException as error:  # noqa: BLE001

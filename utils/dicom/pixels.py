@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.pixels import apply_modality_lut
 from pydicom.uid import RLELossless
 from rle.rle import decode_segment
 
@@ -36,15 +35,15 @@ def pixel_values(header: Header, content: bytes, count: int) -> np.ndarray:
     """
     attributes = header.attributes
     _check_bits(attributes)
-    table, is_inverted = attributes.get("ModalityLUTSequence"), _is_inverted(attributes)
-    if table and is_inverted:
+    has_table, is_inverted = bool(attributes.get("ModalityLUTSequence")), _is_inverted(attributes)
+    if has_table and is_inverted:
         raise Unusable("has a Modality LUT and is MONOCHROME1, which together are not read")
     cells = _stored_cells(header, content)
     cells = cells.reshape(count, attributes["Rows"], attributes["Columns"])
     stored = _stored_bits(cells, attributes)
     padding = _is_padding(cells, stored, attributes)
     pixels = _inverted(stored, attributes) if is_inverted else stored
-    pixels = _looked_up(pixels, table) if table else _rescaled(pixels, attributes)
+    pixels = _looked_up(pixels, header) if has_table else _rescaled(pixels, attributes)
     if padding is not None and not padding.all():
         pixels = np.where(padding, pixels[~padding].min(), pixels)
     return pixels
@@ -168,13 +167,26 @@ def _decode_rle_frame(frame: bytes, count: int, dtype: np.dtype) -> np.ndarray:
     return cells.view(dtype)
 
 
-def _looked_up(pixels: np.ndarray, table: Any) -> np.ndarray:
-    """The values that the file's Modality LUT has for these pixels (DICOM PS3.3, C.11.1)."""
-    holder = Dataset()
-    holder.ModalityLUTSequence = table
-    for part in (holder, *table):
-        part.set_original_encoding(is_implicit_vr=False, is_little_endian=True)
-    return apply_modality_lut(pixels, holder)
+def _looked_up(pixels: np.ndarray, header: Header) -> np.ndarray:
+    """The values that the file's Modality LUT has for these pixels (DICOM PS3.3, C.11.1): its first
+    for all below those it maps, its last for all above. Raises Unusable."""
+    table = header.attributes["ModalityLUTSequence"][0]
+    count, first, _ = (int(number) for number in table.LUTDescriptor)
+    count = count or 2**16  # which 16 bits cannot hold
+    entries = _entries(table.LUTData, count, header)
+    if len(entries) < count:
+        raise Unusable(f"has a Modality LUT of {len(entries)} instead of {count} values")
+    return entries[np.clip(pixels.astype(np.int64) - first, 0, count - 1)]
+
+
+def _entries(data: Any, count: int, header: Header) -> np.ndarray:
+    """The values of a table: numbers already, or words of 16 bits, or bytes, two in a word."""
+    if not isinstance(data, bytes):
+        return np.atleast_1d(np.array(data, np.uint16))
+    assert header.dataset is not None  # which has the table
+    order = "<" if header.dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    words = np.frombuffer(data[: len(data) // 2 * 2], f"{order}u2").astype("<u2")
+    return words if len(words) >= count else words.view(np.uint8)
 
 
 def _rescaled(pixels: np.ndarray, attributes: dict[str, Any]) -> np.ndarray:

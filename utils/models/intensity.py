@@ -17,6 +17,7 @@ from torch import Tensor
 
 from utils.errors import LumbarError
 from utils.models.artefacts import ARTEFACTS, KNOTS, noise, per_crop
+from utils.presets import INTENSITIES
 
 # Each parameter with the values that change nothing. u and v are the position in the crop, -1 to 1,
 # to the right and down.
@@ -34,7 +35,6 @@ PARAMETERS: dict[str, tuple[float, ...]] = {
 # The vector that changes nothing.
 IDENTITY = np.concatenate(list(PARAMETERS.values())).astype(np.float32)
 
-KINDS = ("scanner", "randomised")
 # What scanners differ in.
 LOG_GAMMA_SD = 0.35
 GAIN = (0.8, 1.2)
@@ -67,8 +67,8 @@ def vector(**parts: object) -> np.ndarray:
 
 def sample(rng: np.random.Generator, kind: str) -> np.ndarray:
     """One vector of random parameters, as long as IDENTITY. kind: "scanner" or "randomised"."""
-    if kind not in KINDS:
-        raise LumbarError(f"intensity augmentation is one of {', '.join(KINDS)}, not {kind!r}")
+    if kind not in INTENSITIES:
+        raise LumbarError(f"intensity augmentation is {' or '.join(INTENSITIES)}, not {kind!r}")
     parts = {
         "gamma": np.exp(rng.normal(0, LOG_GAMMA_SD)),
         "gain": rng.uniform(*GAIN),

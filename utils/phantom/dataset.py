@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm.auto import tqdm
+from joblib import delayed
 
 from utils.files import read_json, write_atomic, writing
 from utils.locks import at_work, is_lock
+from utils.parallel import in_processes
 from utils.phantom.anatomy import make_spine
 from utils.phantom.anomalies import IN_IMAGES, IN_POINTS, assigned_anomaly
 from utils.phantom.draft import Draft, annotate
@@ -54,8 +54,7 @@ def make_dataset(
     with at_work(root), writing(root):
         _bind(root, spec)
         work = [delayed(_make_study)(root, spec, study) for study in planned]
-        results = Parallel(jobs, return_as="generator")(work)
-        rows = list(tqdm(results, total=len(work), desc="phantom studies", unit="study"))
+        rows = list(in_processes(work, jobs, len(work), "phantom studies"))
         _write_tables(root, rows)
     return root
 

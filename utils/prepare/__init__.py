@@ -20,7 +20,7 @@ from utils.prepare.fingerprint import fingerprint
 from utils.prepare.folds import make_folds
 from utils.prepare.normalisation import DIRECTIONS, canonical, prepare_series, resample, trim
 from utils.prepare.points import UnusablePoint, contradictory_points, points_in_mm
-from utils.prepare.storage import PreparedDataError, load_study, save_study
+from utils.prepare.storage import PreparedDataError, load_study, load_table, save_study
 from utils.prepare.study import PreparedSeries, PreparedStudy, joined, prepare_study, read_study
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "fingerprint",
     "joined",
     "load_study",
+    "load_table",
     "make_folds",
     "points_in_mm",
     "prepare",

@@ -15,7 +15,8 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=4, help=folds)
     a = parser.parse_args()
     table = prepare(a.root, a.out, a.jobs, a.folds)
-    print(table.fold.value_counts().sort_index().to_string())
+    counts = table.fold.value_counts().sort_index()
+    print(counts.to_string() if len(counts) else "no study has labels: nothing to train on")
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm.auto import tqdm
+from joblib import delayed
 
 from utils.dicom.errors import NOT_READ
 from utils.files import csv_text, read_json, reason, write_atomic
 from utils.locks import at_work
+from utils.parallel import in_processes
 from utils.prepare.fingerprint import fingerprint
 from utils.prepare.folds import make_folds
 from utils.prepare.normalisation import AIR, AIR_FRACTION, ONE_SCALE, PERCENTILES, SPACING_MM
@@ -101,10 +101,8 @@ def _prepare_studies(tables: Tables, studies: list[int], out: Path, jobs: int) -
     """Prepare and save the studies that are not there yet, or not as they are now."""
     todo = [study for study in studies if not _is_done(tables, study, out)]
     work = (delayed(_prepare_one)(tables.only(study), study, out) for study in todo)
-    counts = Parallel(jobs, return_as="generator")(work)
-    progress = tqdm(counts, total=len(todo), desc="preparing", unit="study", disable=not todo)
-    with progress:
-        left_out = 0
+    left_out = 0
+    with in_processes(work, jobs, len(todo), "preparing") as progress:
         for count in progress:
             left_out += count
             progress.set_postfix_str(f"{left_out} left out", refresh=False)

@@ -15,9 +15,15 @@ import pandas as pd
 
 from utils.dicom import Series, Slice
 from utils.errors import LumbarError
-from utils.files import read_json, reason, write_atomic
+from utils.files import read_json, read_table, reason, write_atomic
 from utils.prepare.study import PreparedSeries, PreparedStudy
 
+_TARGET = ("study_id", "condition", "level")
+_COLUMNS = {
+    "labels.csv": (*_TARGET, "grade"),
+    "points.csv": (*_TARGET, "x_mm", "y_mm", "z_mm"),
+    "folds.csv": ("study_id", "fold"),
+}
 _AGAIN = "run 02_preprocess again: it prepares what is not whole"
 
 
@@ -96,6 +102,18 @@ def load_study(out: str | Path, study_id: int) -> PreparedStudy:
     return PreparedStudy(int(study_id), series, pd.DataFrame(content["points"]), left_out)
 
 
+def load_table(out: str | Path, name: str) -> pd.DataFrame:
+    """labels.csv, points.csv or folds.csv of the prepared data set in the folder out. Raises
+    PreparedDataError."""
+    path = Path(out) / name
+    if not path.is_file():
+        raise PreparedDataError(
+            f"{out}: no prepared studies here ({name} is missing); "
+            f"run 02_preprocess, or `python -m utils.prepare ROOT {out}`"
+        )
+    return read_table(path, _COLUMNS[name], PreparedDataError, _AGAIN)
+
+
 def _unpacked(parts: list[dict], flat: np.ndarray) -> tuple[PreparedSeries, ...]:
     """The series that _series_json describes, their pixels as views into flat."""
     series, start = [], 0
@@ -117,12 +135,8 @@ def _pixels(part: dict) -> int:
 
 
 def _slice(described: dict, pixels: np.ndarray, series_id: int) -> Slice:
-    """The inverse of _slice_json."""
-    return Slice(
-        instance=described["instance"],
-        pixels=pixels,
-        origin=np.array(described["origin"]),
-        axes=np.array(described["axes"]),
-        spacing=np.array(described["spacing"]),
-        series_id=series_id,
-    )
+    """The inverse of _slice_json. Raises ValueError for a place that is not finite."""
+    place = {name: np.array(described[name], float) for name in ("origin", "axes", "spacing")}
+    if not all(np.isfinite(numbers).all() for numbers in place.values()):
+        raise ValueError(f"the place of instance {described['instance']} is not finite")
+    return Slice(described["instance"], pixels, **place, series_id=series_id)

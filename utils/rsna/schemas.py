@@ -7,8 +7,8 @@ rest is used; only a table of which nothing can be read is a `TableError`.
 from __future__ import annotations
 
 import csv
-import io
 import logging
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from utils.errors import LumbarError
 from utils.rsna.vocabulary import CONDITIONS, GRADE_COLUMNS, GRADES, LEVELS, SERIES, TARGETS
 
 log = logging.getLogger(__name__)
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _REPORTED = 3  # cells of a file that are left out and logged one by one
 _WORDS = {word.casefold(): word for word in (*SERIES, *CONDITIONS, *LEVELS, *GRADES)}
 _REPEATED = "multiple_fields_uniqueness"  # what pandera calls a row that is there before
@@ -110,11 +111,12 @@ def read_table(path: Path, schema: pa.DataFrameSchema) -> tuple[pd.DataFrame, li
 
 
 def _read_cells(path: Path) -> pd.DataFrame:
-    """All cells as text, under the header's names; a row too long is cut, one too short filled, and
-    a byte that is no UTF-8 spoils its own cell only. Raises TableError."""
+    """All cells as text, under the header's names; a row too long is cut, one too short filled. A
+    byte that is no UTF-8 spoils its own cell only, a quote that is not closed its own line. Raises
+    TableError."""
     try:
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
-        rows = list(csv.reader(io.StringIO(text, newline="")))
+        rows = [next(csv.reader([line]), []) for line in _LINE_END.split(text)]
     except (OSError, csv.Error) as error:
         raise TableError(f"{path}: cannot be read as a table: {error}") from error
     if not rows or not any(rows[0]):

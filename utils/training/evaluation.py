@@ -13,7 +13,7 @@ from utils.crops import nearest, point_table
 from utils.dicom import Series
 from utils.inference import grade, locate
 from utils.models import Grader, Locator
-from utils.prepare import PreparedStudy, load_study
+from utils.prepare import PreparedStudy, load_study, load_table
 from utils.presets import Preset
 from utils.rsna import FAMILIES, FAMILY, GRADE_COLUMNS, TARGETS, row_id, studies_of
 from utils.training.grader_samples import Jitter
@@ -95,7 +95,7 @@ def out_of_fold(
 ) -> pd.DataFrame:
     """Logits for studies neither model was trained on, by the same path as inference: study_id,
     row_id and three logits; those of the prior where nothing of the level is visible."""
-    labels = pd.read_csv(prepared / "labels.csv")
+    labels = load_table(prepared, "labels.csv")
     prior = np.log(metrics.prior(labels, smoothing=SMOOTHING).loc[list(TARGETS)].to_numpy())
     rows = []
     for study_id in tqdm(studies, desc="grading held-out studies", unit="study"):
@@ -111,7 +111,7 @@ def out_of_fold(
 def oof_score(prepared: str | Path, run: str | Path) -> metrics.Score:
     """The competition's score of the run's out-of-fold predictions."""
     oof = pd.read_csv(Path(run) / "oof.csv")
-    labels = pd.read_csv(Path(prepared) / "labels.csv")
+    labels = load_table(prepared, "labels.csv")
     studies = studies_of(oof.row_id).unique()
     return metrics.rsna_score(labels[labels.study_id.isin(studies)], oof)
 

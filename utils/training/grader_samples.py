@@ -22,7 +22,7 @@ from utils.crops import (
 )
 from utils.models import intensity
 from utils.models.spatial import identity_affine, sample_affine
-from utils.prepare import PreparedStudy
+from utils.prepare import PreparedStudy, load_table
 from utils.presets import Preset
 from utils.rsna import GRADES, SERIES, TARGETS
 from utils.training.samples import Array, StudyDataset
@@ -72,7 +72,7 @@ class GraderDataset(StudyDataset):
     ):
         super().__init__(prepared, studies, preset, augment=jitter is not None)
         self.jitter = jitter or Jitter()
-        self.grades = grade_table(pd.read_csv(self.prepared / "labels.csv"))
+        self.grades = grade_table(load_table(self.prepared, "labels.csv"))
 
     def make_crops(self, study: PreparedStudy) -> dict[str, np.ndarray]:
         """The crops of the 25 targets, with a margin for augmentation, and which exist."""

@@ -4,6 +4,7 @@ evaluate both out of fold."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -13,18 +14,17 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from utils import metrics
-from utils.files import Folder, digest, read_json, reason
+from utils.files import Folder, digest, read_json, read_table
 from utils.inference import Run, load_run
 from utils.locks import at_work
 from utils.models import WEIGHTS, Grader, Locator
-from utils.prepare import PreparedDataError
+from utils.prepare import PreparedDataError, load_table
 from utils.presets import Preset, get_preset, shaped_like
 from utils.rsna import grade_frequencies
 from utils.training.evaluation import SMOOTHING, measure_locator, measured_jitter, out_of_fold
@@ -41,6 +41,7 @@ from utils.training.trainer import (
 )
 
 _FOLDS_KEY = "studies and their folds"
+_PARTS = (f"locator/{WEIGHTS}", "points.csv", f"grader/{WEIGHTS}", "oof.csv")  # of one fold
 Model = TypeVar("Model", Locator, Grader)
 
 
@@ -68,16 +69,11 @@ def fit(
     prior.csv and run.json. Raises TrainingError, PreparedDataError, RunError or PresetError.
     """
     prepared, folder, preset = Path(prepared), Folder(run, backup), get_preset(preset)
-    if not (prepared / "folds.csv").is_file():
-        raise PreparedDataError(
-            f"{prepared}: no prepared studies here; "
-            f"run 02_preprocess, or `python -m utils.prepare ROOT {prepared}`"
-        )
     folds = _folds(prepared, preset)
     initial = load_run(init_from) if init_from else None
     if initial:
         preset = replace(shaped_like(preset, initial.preset), init_from=initial.name)
-    deadline = np.inf if time_budget is None else time.monotonic() + 60 * time_budget
+    deadline = _deadline(time_budget)
     accelerator = make_accelerator(preset)
     if accelerator.is_main_process:
         folder.restore("preset.json")
@@ -89,13 +85,22 @@ def fit(
     return all(recipe.fit_fold(number) for number in numbers) and recipe.finish()
 
 
+def _deadline(minutes: float | None) -> float:
+    """When no epoch may be running any more, on the monotonic clock. Raises TrainingError."""
+    if minutes is None:
+        return math.inf
+    if not minutes >= 0:  # nan neither
+        raise TrainingError(f"{minutes} is no number of minutes")
+    return time.monotonic() + 60 * minutes
+
+
 def _folds(prepared: Path, preset: Preset) -> list[int]:
     """The preset's folds that have studies: a sample of three has three. If none has, those that
     there are. Raises PreparedDataError where there is nothing to learn, or the studies are
     assigned to another number of folds."""
-    assigned = pd.read_csv(prepared / "folds.csv").fold
+    assigned = load_table(prepared, "folds.csv").fold
     for name, what in (("folds.csv", "labels"), ("points.csv", "annotated points")):
-        if pd.read_csv(prepared / name).empty:
+        if load_table(prepared, name).empty:
             raise PreparedDataError(
                 f"{prepared}: no study here has {what}, so there is nothing to learn"
             )
@@ -129,15 +134,7 @@ def _bind_to_settings(folder: Folder, preset: Preset, prepared: Path) -> None:
 
 def _read_table(path: Path) -> pd.DataFrame:
     """A table that a fold has left. Raises TrainingError."""
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise TrainingError(
-            f"{path} is damaged ({reason(error)}); delete it: it is made again"
-        ) from error
-    if "study_id" not in table:
-        raise TrainingError(f"{path} is damaged (no study_id); delete it: it is made again")
-    return table
+    return read_table(path, ["study_id"], TrainingError, "delete it: it is made again")
 
 
 @dataclass
@@ -159,9 +156,11 @@ class _Recipe:
             return self._fit_parts(folder, number)
 
     def _alone(self, folder: Folder) -> AbstractContextManager:
-        """Only one run at a time trains a fold in this folder; its processes work together."""
-        main = self.accelerator.is_main_process
-        return at_work(folder.path) if main else nullcontext()
+        """Only one run at a time trains a fold in this folder; its processes work together. A
+        finished fold is only read, perhaps from a disk that cannot be written."""
+        finished = all((folder.path / part).is_file() for part in _PARTS)
+        alone = self.accelerator.is_main_process and not finished
+        return at_work(folder.path) if alone else nullcontext()
 
     def _fit_parts(self, folder: Folder, number: int) -> bool:
         inside, outside = self._split(number)
@@ -216,7 +215,7 @@ class _Recipe:
 
     def _split(self, number: int) -> tuple[list[int], list[int]]:
         """The studies to train on, and those held out. A single study is both."""
-        folds = pd.read_csv(self.prepared / "folds.csv")
+        folds = load_table(self.prepared, "folds.csv")
         outside = folds.study_id[folds.fold == number].tolist()
         if not outside:
             there = ", ".join(map(str, sorted(set(folds.fold))))
@@ -263,7 +262,7 @@ class _Recipe:
         paths = [self.folder.path / f"fold{fold}" / "oof.csv" for fold in folds]
         if not all(path.is_file() for path in paths):
             return
-        labels = pd.read_csv(self.prepared / "labels.csv")
+        labels = load_table(self.prepared, "labels.csv")
         logits = pd.concat(map(_read_table, paths), ignore_index=True)
         known = labels[labels.study_id.isin(logits.study_id)]
         temperature = metrics.fit_temperature(known, logits)

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from utils.files import write_atomic
 from utils.models import intensity
+from utils.parallel import in_processes
 from utils.prepare import PreparedDataError, PreparedStudy, load_study
 from utils.presets import Preset
 
@@ -86,9 +86,8 @@ class StudyDataset(Dataset):
             self._cache_study(todo[0])
             self._check_disk(todo)
         rest = todo[1:]
-        work = Parallel(jobs, return_as="generator")(delayed(self._cache_study)(s) for s in rest)
-        name = f"cutting crops for the {self.name}"
-        for _ in tqdm(work, name, len(rest), unit="study", disable=not rest):
+        work = (delayed(self._cache_study)(study) for study in rest)
+        for _ in in_processes(work, jobs, len(rest), f"cutting crops for the {self.name}"):
             pass
 
     def intensity_vector(self, rng: np.random.Generator) -> np.ndarray:

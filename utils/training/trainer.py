@@ -30,7 +30,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
 from utils.errors import LumbarError
-from utils.files import Folder
+from utils.files import Folder, writing
 from utils.models import WEIGHTS, WeightsError, device, load_weights
 from utils.presets import Preset
 from utils.training.checkpoints import Checkpoints, all_finite
@@ -158,7 +158,8 @@ class Trainer:
         main, done = self.accelerator.is_main_process, len(self.history)
         name, folder = self.task.folder.path.name, self.task.folder.path / "tensorboard"
         bar = tqdm(total=self.task.epochs, initial=done, desc=name, unit="epoch", disable=not main)
-        writer = SummaryWriter(folder, purge_step=done + 1) if main else None
+        with writing(folder):
+            writer = SummaryWriter(folder, purge_step=done + 1) if main else None
         for epoch in range(done, self.task.epochs):
             if self._too_late():
                 return False

@@ -29,7 +29,8 @@ def download_sample(
     """Fetch the tables, and the images of so many training studies (or of these), into root.
 
     Returns root. Each file is checked and then given its name, so a file that is there is whole,
-    and an interrupted call resumes. A sample that is complete needs no network. Raises KaggleError.
+    and an interrupted call resumes. A sample that is complete needs no network. Raises KaggleError,
+    or OutputError where a file cannot be written.
     """
     root = Path(root)
     mount = attached()
@@ -44,7 +45,7 @@ def download_sample(
         chosen = _chosen(tables, studies)
         wanted: dict[str, int | None] = {}
         for folder in _series_folders(tables, chosen):
-            wanted.update(list_instances(folder))
+            wanted.update(_instances(folder))
         fetch_files(root, wanted, jobs, f"images of {len(chosen)} studies")
         write_atomic(root / FINISHED, "\n".join(map(str, chosen)) + "\n")
     return root
@@ -73,6 +74,14 @@ def _chosen(tables: Tables, studies: int | list[int]) -> list[int]:
     return choose(tables, studies) if isinstance(studies, int) else studies
 
 
+def _instances(folder: str) -> dict[str, int]:
+    """The DICOM files of a series and their sizes. Raises KaggleError if there is none."""
+    files = dict(list_instances(folder))
+    if not files:
+        raise KaggleError(f"Kaggle lists no images in {folder}; run this cell again later.")
+    return files
+
+
 def _link_sample(mount: Path, root: Path, studies: int | list[int]) -> Path:
     """The sample as links into the attached data: nothing is copied."""
     chosen = _chosen(load_tables(mount), studies)
@@ -89,7 +98,7 @@ def _is_complete(root: Path, studies: int | list[int]) -> bool:
     if not all((root / name).is_file() for name in SCHEMAS):
         return False
     finished = root / FINISHED
-    done = finished.read_text().split() if finished.is_file() else []
+    done = finished.read_text(errors="replace").split() if finished.is_file() else []
     if isinstance(studies, int):
         return len(done) >= studies
     return set(map(str, studies)) <= set(done)

@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 
 from utils.course.kaggle.account import COMPETITION, KaggleError
 from utils.course.kaggle.retry import DamagedFileError, with_retries
+from utils.files import writing
 
 PAGE_SIZE = 200  # the most names that Kaggle lists at once
 CHUNK_BYTES = 1 << 20
@@ -55,6 +56,7 @@ def fetch_files(root: Path, wanted: dict[str, int | None], jobs: int, what: str)
 
     wanted  sizes in bytes by path, None where the size is not known
     what    for the progress bar
+    Raises KaggleError or OutputError.
     """
     todo = [name for name in wanted if not (root / name).is_file()]
     tasks = [delayed(_fetch_with_retries)(root, name, wanted[name]) for name in todo]
@@ -65,7 +67,8 @@ def fetch_files(root: Path, wanted: dict[str, int | None], jobs: int, what: str)
 
 
 def _fetch_with_retries(root: Path, name: str, size: int | None) -> None:
-    with_retries(lambda: _fetch(root, name, size))
+    with writing(root / name):
+        with_retries(lambda: _fetch(root, name, size))
 
 
 def _fetch(root: Path, name: str, size: int | None) -> None:

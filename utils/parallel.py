@@ -1,0 +1,33 @@
+"""The same work on many studies, in several processes, with progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from joblib import Parallel
+from joblib.externals.loky.process_executor import BrokenProcessPool
+from tqdm.auto import tqdm
+
+from utils.errors import LumbarError
+
+
+class WorkerError(LumbarError):
+    """A process that was killed from outside."""
+
+
+def in_processes(work: Iterable, jobs: int, total: int, description: str) -> tqdm:
+    """The results of so many calls (joblib.delayed), one per study, in their order, as a progress
+    bar to be iterated over. Raises WorkerError while it is."""
+    results = _results(work, jobs)
+    return tqdm(results, description, total, unit="study", disable=not total)
+
+
+def _results(work: Iterable, jobs: int) -> Iterator[Any]:
+    try:
+        yield from Parallel(jobs, return_as="generator")(work)
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            f"one of {jobs} processes was killed, most likely because memory was full. "
+            "Run this again with fewer (jobs): what is finished is kept"
+        ) from error
