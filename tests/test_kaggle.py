@@ -133,7 +133,7 @@ def server(phantom_root, monkeypatch, tmp_path, caplog):
     attributes = {"root": phantom_root, "faults": {}, "served": Counter()}
     handler = type("Handler", (StandIn,), attributes)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
         endpoint = f"http://127.0.0.1:{httpd.server_port}"
         local = kaggle_env.KaggleEnv.LOCAL
         monkeypatch.setitem(kaggle_env._env_to_endpoint, local, endpoint)
@@ -171,6 +171,13 @@ def of(study: int, root: Path) -> list[str]:
 @pytest.fixture
 def studies(phantom_root):
     return rsna.load_tables(phantom_root).studies("train")[:2]
+
+
+@pytest.fixture
+def a_series(phantom_root):
+    """The folder of one series."""
+    row = rsna.load_tables(phantom_root).series.iloc[0]
+    return f"{row.split}_images/{row.study_id}/{row.series_id}"
 
 
 # --- the tables and a few studies -----------------------------------------------------------------
@@ -357,10 +364,10 @@ SOURCES = [
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("shape", TOKEN_SHAPES)
 def test_a_token_of_any_shape_signs_in_and_is_not_shown(
-    server, source, shape, monkeypatch, tmp_path, shown
+    server, a_series, source, shape, monkeypatch, tmp_path, shown
 ):
-    ask = give(TOKEN_SHAPES[shape], source, monkeypatch, tmp_path)
-    kaggle.download_sample(tmp_path / "sample", 1, ask=ask)
+    account.sign_in(give(TOKEN_SHAPES[shape], source, monkeypatch, tmp_path))
+    assert list(transfer.list_instances(a_series))
     assert SECRET not in shown()
 
 

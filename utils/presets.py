@@ -15,7 +15,8 @@ _LEAST = {"int": 1, "float": 1e-9}  # of a number, unless its name is in _RANGES
 _RANGES = {
     **dict.fromkeys(("truncation", "label_noise", "view_dropout"), (0, 1)),
     **dict.fromkeys(("locator_epochs", "grader_epochs", "workers", "seed"), (0, math.inf)),
-    **dict.fromkeys(("mixup", "weight_decay"), (0, math.inf)),
+    **dict.fromkeys(("mixup", "weight_decay", "ema"), (0, math.inf)),
+    **dict.fromkeys(("locator_rate", "grader_rate"), (0, math.inf)),  # at 0 weights stay
 }
 
 
