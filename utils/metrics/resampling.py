@@ -36,13 +36,16 @@ def better(
     other: pd.DataFrame,
     draws: int = 1000,
     seed: int = 0,
+    term: str = "total",
 ) -> float:
-    """The fraction of resampled sets in which a submission scores lower than another.
+    """The fraction of resampled sets in which a submission scores lower than another, in total or
+    in one term.
 
     Both are scored on the same sets, so that a gain too small to separate two intervals can still
     be detected, or be seen to be luck.
     """
-    pair = (_resampled_scores(truth, one, draws, seed)[1:, -1] for one in (submission, other))
+    column = [*TERMS, "total"].index(term)
+    pair = (_resampled_scores(truth, one, draws, seed)[1:, column] for one in (submission, other))
     mine, theirs = pair
     known = np.isfinite(mine) & np.isfinite(theirs)
     return float((mine < theirs)[known].mean()) if known.any() else 0.0

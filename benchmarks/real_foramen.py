@@ -1,0 +1,202 @@
+"""The grader's recipe on real labels: foraminal grades of real patients, on Sagittal T1 alone.
+
+python -m benchmarks.real_foramen PICTURES SCRATCH [--arms recipe plain] [--folds 5]
+
+PICTURES has images/ and foramina.csv (see `t1_pictures`). They become a data folder in SCRATCH, are
+prepared, and the grader is trained on the annotated points by the project's own path, fold by fold;
+the other conditions have no labels. Prints the weighted log loss of the foramina out of fold, with
+its interval over patients, beside a plain CNN on the same folds and the weighted prior. What is
+finished is not computed again.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks import plain_cnn
+from benchmarks.t1_pictures import write_data
+from benchmarks.variants import Variant, patched, write_table
+from utils import cli, inference, metrics, prepare
+from utils.crops import VIEW_TARGET, point_table
+from utils.files import Folder, write_atomic
+from utils.inference.grading import grade
+from utils.models import Grader
+from utils.prepare import PreparedStudy, load_study
+from utils.presets import Preset
+from utils.rsna import GRADE_COLUMNS, TARGETS, row_id
+from utils.training import GraderDataset, Jitter, losses, processes, trainer
+
+FORAMINAL = [k for k, target in enumerate(TARGETS) if target.family == "foraminal"]
+FORAMINAL_VIEWS = [int(np.flatnonzero(k == VIEW_TARGET)[0]) for k in FORAMINAL]
+JITTER = Jitter((2.0,) * 3, (0.1,) * 3)  # how far a locator errs
+BASE = Preset("real_foramen", crop_px=64, crop_mm=56.0, slices=3, grader_epochs=10, batch=8)
+PLAIN = Preset("plain", crop_px=plain_cnn.PX, crop_mm=56.0, slices=3, grader_epochs=10)
+ARMS = {
+    "recipe": Variant(),
+    "batch of 2": Variant(settings={"batch": 2}),
+    "batch of 4": Variant(settings={"batch": 4}),
+    "crops of 48 mm": Variant(settings={"crop_mm": 48.0}),
+    "crops of 80 mm": Variant(settings={"crop_mm": 80.0}),
+    "crops of 48 px": Variant(settings={"crop_px": 48}),
+    "one slice": Variant(settings={"slices": 1}),
+    "mixup": Variant(settings={"mixup": 0.2}),
+    "no average of the weights": Variant(settings={"ema": 0.0}),
+    "another seed": Variant(settings={"seed": 1}),
+}
+Predict = Callable[[PreparedStudy], np.ndarray]  # logits (25, 3)
+
+
+def train_grader(
+    prepared: Path, folder: Path, preset: Preset, inside: list[int], outside: list[int]
+) -> Predict:
+    """The project's grader, by the project's loop."""
+    torch.manual_seed(preset.seed)
+    grader = Grader(preset)
+    data = GraderDataset(prepared, inside, preset, JITTER)
+    task = trainer.Task(
+        folder=Folder(folder),
+        model=grader,
+        train=data,
+        held_out=GraderDataset(prepared, outside, preset, None),
+        terms=partial(losses.grader_terms, preset=preset),
+        weights=losses.grader_weights(data),
+        epochs=preset.grader_epochs,
+        learning_rate=preset.grader_rate,
+    )
+    for part in (task.train, task.held_out):
+        part.cache_crops(2)
+    trainer.train(task, preset, processes.make_accelerator(preset), trainer.Limits())
+    return lambda study: grade(grader, study, point_table(study.points), preset)[0]
+
+
+def train_plain(prepared: Path, preset: Preset, inside: list[int], outside: list[int]) -> Predict:
+    """The peer, on the same crops."""
+    net = plain_cnn.train_plain(_foramina(prepared, inside, preset), preset.grader_epochs)
+    logits = plain_cnn.predict_plain(net, _foramina(prepared, outside, preset))
+    by_study = dict(zip(outside, logits))
+
+    def predict(study: PreparedStudy) -> np.ndarray:
+        found = np.zeros((len(TARGETS), 3))
+        found[FORAMINAL] = by_study[study.study_id]
+        return found
+
+    return predict
+
+
+def _foramina(prepared: Path, studies: list[int], preset: Preset) -> plain_cnn.Foramina:
+    data = GraderDataset(prepared, studies, preset, None)
+    data.cache_crops(2)
+    samples = [data[k] for k in range(len(data))]
+    parts = [torch.stack([getattr(one, name) for one in samples]) for name in ("crops", "exists")]
+    grades = torch.stack([one.grades for one in samples])[:, FORAMINAL]
+    return plain_cnn.Foramina(*(part[:, FORAMINAL_VIEWS] for part in parts), grades)
+
+
+def out_of_fold(prepared: Path, folder: Path, arm: str, folds: int) -> pd.DataFrame:
+    """Logits (study_id, row_id, three columns) and the minutes of each fold, out of fold."""
+    assigned = pd.read_csv(prepared / "folds.csv")
+    parts = []
+    for fold in range(folds):
+        path = folder / arm.replace(" ", "-") / f"fold{fold}.csv"
+        if not path.is_file():
+            inside = assigned.study_id[assigned.fold != fold].tolist()
+            outside = assigned.study_id[assigned.fold == fold].tolist()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rows = _fold(prepared, path.with_suffix(""), arm, inside, outside)
+            write_atomic(path, rows.to_csv(index=False))
+        parts.append(pd.read_csv(path))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _fold(
+    prepared: Path, folder: Path, arm: str, inside: list[int], outside: list[int]
+) -> pd.DataFrame:
+    start = time.monotonic()
+    if arm == "plain":
+        predict = train_plain(prepared, PLAIN, inside, outside)
+    else:
+        variant = ARMS[arm]
+        with patched(variant.training):
+            predict = train_grader(prepared, folder, variant.preset(BASE), inside, outside)
+    minutes = (time.monotonic() - start) / 60
+    rows = []
+    for study_id in outside:
+        logits = predict(load_study(prepared, study_id))
+        ids = [row_id(study_id, *target) for target in TARGETS]
+        rows += [(study_id, name, *values) for name, values in zip(ids, logits.tolist())]
+    table = pd.DataFrame(rows, columns=["study_id", "row_id", *GRADE_COLUMNS])
+    return table.assign(minutes=minutes)
+
+
+def figures(
+    labels: pd.DataFrame, submission: pd.DataFrame, peer: pd.DataFrame | None
+) -> dict[str, float]:
+    """The loss of the foramina with its interval, and in how many of resampled sets of patients it
+    is lower than the peer's."""
+    row = metrics.bootstrap(labels, submission).loc["foraminal"].to_dict()
+    if peer is not None:
+        row["better than plain"] = metrics.better(labels, submission, peer, term="foraminal")
+    return row
+
+
+def main() -> None:
+    parser = cli.parser("benchmarks.real_foramen", __doc__.splitlines()[0])
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("scratch", type=Path)
+    parser.add_argument("--arms", nargs="+", default=["recipe"], choices=list(ARMS))
+    parser.add_argument("--folds", type=int, default=5, help="how many of the five folds")
+    parser.add_argument("--released", type=Path, help="a run whose graders are measured, too")
+    a = parser.parse_args()
+    a.scratch.mkdir(parents=True, exist_ok=True)
+    prepared = a.scratch / "prepared"
+    prepare.prepare(write_data(a.pictures, a.scratch / "data"), prepared, folds=5)
+    report(prepared, a.scratch, a.arms, a.folds, a.released)
+
+
+def report(prepared: Path, scratch: Path, arms: list[str], folds: int, released: Path | None):
+    """Train what is missing, one arm after the other, and print the table after each."""
+    plain = out_of_fold(prepared, scratch / "arms", "plain", folds)
+    labels = pd.read_csv(prepared / "labels.csv")
+    labels = labels[labels.study_id.isin(plain.study_id)]
+    peer = metrics.temperature_scaled(plain, 1.0)
+    studies = sorted(labels.study_id.unique())
+    prior = metrics.constant_submission(metrics.prior(labels), studies)
+    rows = {
+        "weighted prior of these labels": figures(labels, prior, peer),
+        "plain CNN": figures(labels, peer, None) | _cost(plain),
+    }
+    if released:
+        submission = released_run(released, prepared, studies)
+        rows["released run"] = figures(labels, submission, peer)
+    for arm in arms:
+        found = out_of_fold(prepared, scratch / "arms", arm, folds)
+        rows[arm] = figures(labels, metrics.temperature_scaled(found, 1.0), peer) | _cost(found)
+        write_table(rows, "grader", scratch / "real_foramen.csv")
+
+
+def _cost(found: pd.DataFrame) -> dict[str, float]:
+    return {"minutes a fold": found.minutes.unique().mean()}
+
+
+def released_run(folder: Path, prepared: Path, studies: list[int]) -> pd.DataFrame:
+    """The predictions of a finished run at the annotated points."""
+    run = inference.load_run(folder)
+    parts = []
+    for study_id in studies:
+        study = load_study(prepared, study_id)
+        points = point_table(study.points)
+        each = [grade(grader, study, points, run.preset)[0] for _, grader in run.folds]
+        logits = np.mean(each, 0) / run.temperature + run.prior_shift
+        ids = [row_id(study_id, *target) for target in TARGETS]
+        table = pd.DataFrame(logits, columns=list(GRADE_COLUMNS))
+        parts.append(table.assign(study_id=study_id, row_id=ids))
+    return metrics.temperature_scaled(pd.concat(parts), 1.0)
+
+
+if __name__ == "__main__":
+    cli.run(main)
