@@ -29,21 +29,20 @@ from utils.files import Folder
 from utils.models import Grader, intensity
 from utils.prepare import PreparedStudy
 from utils.presets import Preset, get_preset
-from utils.training import GraderDataset, GraderSample, Jitter, losses, trainer
+from utils.training import GraderDataset, GraderSample, Jitter, losses, processes, trainer
 
 
 def unweighted_terms(model: Grader, batch: GraderSample, preset: Preset) -> Tensor:
     """Cross-entropy without the metric's weights and without mixup, as terms (B, 2, 1): see
     utils.training.losses."""
-    unmixed = batch._replace(own=torch.ones_like(batch.own))
-    logits = model(losses.augmented_crops(unmixed, preset), batch.exists)
+    logits = model(losses.augmented_crops(batch, preset, mixed=False), batch.exists)
     by_class = logits.float().transpose(1, 2)
     loss = cross_entropy(by_class, batch.grades, ignore_index=-1, reduction="none")
     labels = (batch.grades >= 0).sum(1).float()
     return torch.stack([loss.sum(1), labels], 1)[..., None]
 
 
-def features_unchanged(features: Tensor, exists: Tensor) -> Tensor:
+def features_unchanged(features: Tensor, exists: Tensor, study: Tensor) -> Tensor:
     """In place of models.grader.within_study."""
     return features
 
@@ -143,10 +142,11 @@ def train_grader(preset: Preset, seed: int, bench: Bench, folder: Path) -> Grade
         train=train,
         held_out=validation,
         terms=partial(losses.grader_terms, preset=preset),
+        weights=losses.grader_weights(train),
         epochs=preset.grader_epochs,
         learning_rate=preset.grader_rate,
     )
-    trainer.train(task, preset, trainer.make_accelerator(preset), trainer.Limits())
+    trainer.train(task, preset, processes.make_accelerator(preset), trainer.Limits())
     return grader
 
 

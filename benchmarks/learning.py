@@ -26,7 +26,7 @@ from utils.models import Grader, Locator
 from utils.phantom import PhantomSpec
 from utils.presets import Preset, get_preset
 from utils.rsna import TARGETS
-from utils.training import GraderDataset, Jitter, LocatorDataset, losses, trainer
+from utils.training import GraderDataset, Jitter, LocatorDataset, losses, processes, trainer
 
 SEED = 4242  # of the held-out phantoms; presets use others
 TYPICAL_JITTER = Jitter((2.0,) * 3, (0.1,) * 3)  # as a locator errs; only for timing
@@ -119,7 +119,7 @@ def loader_ratio(
 ) -> float:
     """Seconds of a training step with the data loader over those with a batch in memory: the
     median of rounds, one after the other."""
-    timed = _trainer(preset, prepared, model)
+    timed = make_trainer(preset, prepared, model)
     in_memory = list(itertools.islice(timed.loader, steps))
     step = timed.step
     _seconds(step, in_memory)  # to warm up
@@ -132,23 +132,29 @@ def loader_ratio(
     return statistics.median(loader / memory for loader, memory in pairs)
 
 
-def _trainer(preset: Preset, prepared: Path, model: str) -> trainer.Trainer:
-    """A trainer of one of the two models, on all prepared studies."""
+def make_trainer(
+    preset: Preset, prepared: Path, model: str, least_steps: int = 1
+) -> trainer.Trainer:
+    """A trainer of one of the two models, on all prepared studies, again and again until an epoch
+    has so many steps."""
     studies = pd.read_csv(prepared / "folds.csv").study_id.tolist()
+    studies *= -(-least_steps * preset.batch // len(studies))
     data: LocatorDataset | GraderDataset
     net: Locator | Grader
     if model == "locator":
         data = LocatorDataset(prepared, studies, preset)
         net = Locator(preset)
         terms = partial(losses.locator_terms, preset=preset)
+        weights = losses.locator_weights(data)
     else:
         data = GraderDataset(prepared, studies, preset, TYPICAL_JITTER)
         net = Grader(preset)
         terms = partial(losses.grader_terms, preset=preset)
+        weights = losses.grader_weights(data)
     data.cache_crops(os.cpu_count() or 1)
     folder = Folder(prepared / ".benchmark")
-    task = trainer.Task(folder, net, data, data, terms, epochs=1, learning_rate=1e-3)
-    accelerator = trainer.make_accelerator(preset)
+    task = trainer.Task(folder, net, data, data, terms, weights, epochs=1, learning_rate=1e-3)
+    accelerator = processes.make_accelerator(preset)
     return trainer.Trainer(task, preset, accelerator, trainer.Limits())
 
 

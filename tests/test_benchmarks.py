@@ -5,8 +5,9 @@ from pkgutil import resolve_name
 
 import pandas as pd
 import pytest
+from tiny import TINY
 
-from benchmarks import ablation, transfer
+from benchmarks import ablation, gpu, transfer
 from utils.presets import get_preset
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -30,3 +31,20 @@ def test_the_table_in_docs_has_a_row_for_each_variant_in_their_order(table):
     variants, column = TABLES[table]
     rows = pd.read_csv(DOCS / f"{table}.csv")[column]
     assert list(dict.fromkeys(rows)) == list(variants)
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_runs_where_there_is_none(prepared, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "STUDIES", 1)
+    gpu.measure([TINY], prepared, tmp_path, steps=2)
+    said = capsys.readouterr().out
+    assert "no GPU" in said
+    assert "loss after 20 steps in bf16" in said  # not close to that in 32 bits: the net is tiny
+    for check in ("stopped twice, resumed, finished", "released run on GPU and CPU within 0.001"):
+        assert f"holds  {check}" in said
+
+
+def test_without_a_gpu_nothing_is_measured(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["gpu"])
+    with pytest.raises(SystemExit, match="no GPU here: nothing is measured"):
+        gpu.main()

@@ -46,7 +46,7 @@ def test_the_evidence_is_where_the_prediction_comes_from(model, shown, monkeypat
     crops, exists = shown
     for layer in model.transformer.layers:
         layer.self_attn.out_proj.weight.data.zero_()
-    monkeypatch.setattr(grader, "within_study", lambda features, exists: features)
+    monkeypatch.setattr(grader, "within_study", lambda features, *_: features)
     maps = explain.grad_cam(model, crops, exists, LEFT_L4, SEVERE)
     own = VIEW_TARGET == LEFT_L4
     assert np.nanmax(maps[own]) == pytest.approx(1)

@@ -7,19 +7,20 @@ import torch
 from utils.errors import LumbarError
 from utils.models import intensity
 
-SEEDS = torch.tensor([1, 2])
+SEEDS = [1, 2]
 
 
 def changed(x: torch.Tensor, **parts) -> torch.Tensor:
     """One crop with these parameters, without noise."""
     vectors = torch.from_numpy(intensity.vector(**parts))[None]
-    return intensity.apply(x, vectors, torch.tensor([0]))
+    return intensity.apply(x, vectors, [0], "randomised")
 
 
 def test_the_identity_changes_nothing():
     x = torch.rand(4, 2, 8, 8)
     identity = torch.from_numpy(intensity.IDENTITY).expand(4, -1)
-    assert torch.equal(intensity.apply(x, identity, SEEDS), x)
+    for kind in ("scanner", "randomised"):
+        assert torch.equal(intensity.apply(x, identity, SEEDS, kind), x)
     assert np.array_equal(intensity.vector(), intensity.IDENTITY)
 
 
@@ -32,8 +33,8 @@ def test_names_that_do_not_exist_are_refused_and_those_that_do_are_named():
 
 def test_a_seed_gives_its_noise_wherever_in_the_batch_its_study_is():
     x, noisy = torch.rand(4, 2, 8, 8), torch.from_numpy(intensity.vector(noise=0.1)).expand(4, -1)
-    result = intensity.apply(x, noisy, SEEDS)
-    exchanged = intensity.apply(x[[2, 3, 0, 1]], noisy, SEEDS.flip(0))
+    result = intensity.apply(x, noisy, SEEDS, "scanner")
+    exchanged = intensity.apply(x[[2, 3, 0, 1]], noisy, SEEDS[::-1], "scanner")
     assert torch.equal(result[[2, 3, 0, 1]], exchanged)
     assert (result - x).std().item() == pytest.approx(0.1, rel=0.2)
 
@@ -85,7 +86,7 @@ def test_each_crop_has_its_own_parameters(part):
     x = torch.rand(2, 1, 12, 12)
     strong = {part: np.abs(rng.normal(0.4, 0.1, len(intensity.PARAMETERS[part])))}
     vectors = np.stack([intensity.IDENTITY, intensity.vector(**strong)])
-    both = intensity.apply(x, torch.from_numpy(vectors), SEEDS)
+    both = intensity.apply(x, torch.from_numpy(vectors), SEEDS, "randomised")
     assert torch.equal(both[0], x[0])
     assert torch.allclose(both[1:], changed(x[1:], **strong))
     assert not torch.allclose(both[1], x[1], atol=1e-3)

@@ -2,25 +2,28 @@
 alike."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy.special import softmax
+from torch import nn
 
 from utils import metrics, rsna
 from utils.crops import VIEWS
 from utils.inference import localisation
 from utils.inference.localisation import Candidate
-from utils.models import Grader, Locator, device
-from utils.models.backbone import backbone
+from utils.models import BackboneError, Grader, Locator, backbone, device, hardware
 from utils.models.grader import within_study
 from utils.models.locator import joint_log_softmax
 from utils.models.vision import torchvision
 from utils.presets import PRESETS, Preset, PresetError, get_preset
 from utils.rsna import GRADE_COLUMNS, GRADES, LEVELS, TARGETS
 from utils.training import losses
+from utils.training.processes import global_batch
+from utils.training.trainer import averaged
 
 TINY = Preset("test", locator_px=64, locator_width=4, crop_px=32, slices=3, features=32)
 
@@ -66,24 +69,21 @@ def test_the_loss_of_a_batch_without_labels_is_zero_and_has_a_gradient():
     assert torch.isfinite(logits.grad).all()
 
 
-def test_a_set_has_one_loss_however_it_is_split_into_batches():
-    """Also between processes: each divides by the weights of all of them, and their gradients are
-    summed."""
-    grades = torch.from_numpy(np.random.default_rng(0).choice([-1, 0, 1, 2], (6, 25)))
-    logits = torch.randn(6, 25, 3, requires_grad=True)
-    whole = losses.metric_terms(logits, grades)
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_batches_of_any_size_learn_the_metric_of_the_whole_set(batch):
+    """Also between processes, whose gradients are averaged. A batch that is divided by its own
+    weights would make a severe grade count for 0.6 to 0.8 of its weight."""
+    rng = np.random.default_rng(0)
+    grades = torch.from_numpy(rng.choice([-1, 0, 1, 2], (6, 25), p=[0.1, 0.7, 0.15, 0.05]))
+    logits = torch.randn(25, 3, requires_grad=True)  # one answer for every study
+    whole = losses.metric_terms(logits.expand(6, 25, 3), grades)
     losses.mean_of(whole).backward()
-    expected = logits.grad.clone()
-    logits.grad = None
-    weights = whole.detach().sum(0)[1]
-    parts = []
-    for part in (slice(0, 1), slice(1, 6)):
-        terms = losses.metric_terms(logits[part], grades[part])
-        parts.append(losses.mean_of(terms, weights))
-    total = sum(parts)
-    total.backward()
-    assert total.item() == pytest.approx(losses.mean_of(whole).item(), rel=1e-6)
-    assert torch.allclose(logits.grad, expected, atol=1e-7)
+    expected, logits.grad = logits.grad, None
+    weights = whole.detach()[:, 1].mean(0)
+    for part in grades.split(batch):
+        terms = losses.metric_terms(logits.expand(batch, 25, 3), part)
+        (losses.mean_of(terms, weights) * batch / 6).backward()
+    assert torch.allclose(logits.grad, expected, atol=1e-6)
 
 
 def test_the_heat_map_loss_is_least_where_the_heat_is():
@@ -144,21 +144,20 @@ class Brightest(torch.nn.Module):
 
     absent = torch.tensor([3.0])
 
-    def search(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        cells = torch.nn.functional.avg_pool2d(x, 2)[:, :, None]
-        return joint_log_softmax(40 * cells, self.absent)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 40 * torch.nn.functional.avg_pool2d(x, 2)
 
 
 def test_test_time_augmentation_finds_the_point_where_it_is():
     x = torch.zeros(2, 64, 64)
     x[1, 20:22, 40:42] = 1.0
-    p, absent = localisation.heat_map(Brightest(), x)
+    two = localisation.heat_maps(Brightest(), [x, torch.zeros_like(x)])
+    (p, absent), (_, nothing) = two
     assert p.shape == (2, 1, 32, 32)
     assert np.unravel_index(p.argmax().item(), p.shape) == (1, 0, 10, 20)
     assert absent.item() < 0.01
     assert p.sum().item() + absent.item() == pytest.approx(1, abs=0.1)
-    _, absent = localisation.heat_map(Brightest(), torch.zeros_like(x))
-    assert absent.item() == pytest.approx(np.exp(3) / (np.exp(3) + 2 * 32**2), rel=1e-3)
+    assert nothing.item() == pytest.approx(np.exp(3) / (np.exp(3) + 2 * 32**2), rel=1e-3)
 
 
 # --- the grader -----------------------------------------------------------------------------------
@@ -199,9 +198,10 @@ def test_features_are_standardised_within_a_study():
     counts for nothing."""
     features = torch.tensor([[[10.0]], [[10.2]], [[-3.0]], [[-1.0]]])
     exists = torch.tensor([[True, True, False], [True, False, True]])
-    standardised = within_study(features, exists).flatten().tolist()
+    study = torch.tensor([0, 0, 1, 1])
+    standardised = within_study(features, exists, study).flatten().tolist()
     assert standardised == pytest.approx([-1, 1, -1, 1], abs=1e-3)
-    alone = within_study(features[:1], torch.tensor([[True]]))
+    alone = within_study(features[:1], torch.tensor([[True]]), study[:1])
     assert torch.equal(alone, torch.zeros(1, 1, 1))
 
 
@@ -212,7 +212,7 @@ def test_torchvision_backbones_fit_in():
         assert name in torchvision.models.list_models()
 
 
-def test_weights_that_cannot_be_downloaded_are_reported_and_replaced(monkeypatch, caplog):
+def test_weights_that_cannot_be_downloaded_are_an_error_that_says_what_to_do(monkeypatch):
     real = torchvision.models.get_model
 
     def offline(name, weights):
@@ -221,8 +221,11 @@ def test_weights_that_cannot_be_downloaded_are_reported_and_replaced(monkeypatch
         return real(name, weights=None)
 
     monkeypatch.setattr(torchvision.models, "get_model", offline)
-    backbone(Preset("test", backbone="mobilenet_v3_small", pretrained=True))
-    assert "cannot be downloaded (no network); starting from random ones" in caplog.text
+    preset = Preset("test", backbone="mobilenet_v3_small", pretrained=True)
+    says = r"mobilenet_v3_small cannot be downloaded \(no network\).+pretrained=False"
+    with pytest.raises(BackboneError, match=says):
+        backbone(preset)
+    backbone(replace(preset, pretrained=False))
 
 
 # --- both -----------------------------------------------------------------------------------------
@@ -260,7 +263,7 @@ def test_both_models_run_in_16_bits_on_any_cpu():
 
 
 def test_a_setting_that_makes_no_sense_is_refused_at_once():
-    odd = {"batch": 0, "crop_mm": math.inf, "grader_rate": 0.0, "slices": True}
+    odd = {"batch": 0, "crop_mm": math.inf, "grader_rate": -0.1, "slices": True}
     for name, value in odd.items():
         with pytest.raises(PresetError, match=f"{name} is {value}"):
             Preset("mine", **{name: value})
@@ -300,3 +303,55 @@ def test_without_a_gpu_nothing_is_said(monkeypatch, caplog):
     assert device() == "cpu"
     device.cache_clear()
     assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("where", "bf16", "chosen"),
+    [("cpu", True, "no"), ("cuda", False, "fp16"), ("cuda", True, "bf16")],
+)
+def test_precision_is_what_the_device_computes_natively(monkeypatch, where, bf16, chosen):
+    """A T4 says it supports bf16, because it counts what it emulates."""
+    monkeypatch.setattr(hardware, "device", lambda: where)
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: including_emulation or bf16,
+    )
+    assert hardware.precision.__wrapped__() == chosen
+
+
+def test_the_average_takes_the_statistics_of_a_batch_norm_with_the_weights(monkeypatch):
+    net = nn.BatchNorm1d(1)
+    average = averaged(net, 0.75)
+    for mean in (4.0, 8.0):  # the first is copied
+        net.running_mean.fill_(mean)
+        net.num_batches_tracked += 1
+        average.update_parameters(net)
+    assert average.module.running_mean.item() == pytest.approx(0.75 * 4 + 0.25 * 8)
+    assert average.module.num_batches_tracked.item() == 2
+
+
+def test_the_weights_of_an_averaged_lstm_stay_in_one_piece(monkeypatch):
+    net, flattened = nn.Sequential(nn.LSTM(2, 2)), []
+    monkeypatch.setattr(nn.LSTM, "flatten_parameters", lambda self: flattened.append(self))
+    average = averaged(net, 0.9)
+    assert flattened[-1] is average.module[0]
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulate", "mixup", "processes", "expected"),
+    [
+        (4, 1, 0.2, 1, (4, 1)),
+        (3, 1, 0.2, 1, (3, 1)),
+        (4, 1, 0.0, 4, (4, 1)),
+        (2, 2, 0.2, 2, (4, 1)),  # a pair for each
+        (2, 1, 0.2, 4, (8, 1)),
+        (4, 4, 0.2, 2, (4, 4)),
+        (3, 2, 0.0, 2, (4, 2)),
+    ],
+)
+def test_a_batch_grows_until_each_process_has_a_study_and_for_mixup_a_pair(
+    batch, accumulate, mixup, processes, expected
+):
+    preset = Preset("mine", batch=batch, accumulate=accumulate, mixup=mixup)
+    assert global_batch(preset, processes) == expected

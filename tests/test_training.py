@@ -2,12 +2,14 @@
 twice."""
 
 import errno
+import gc
 import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,10 +27,10 @@ from utils.files import Folder
 from utils.locks import BusyError, at_work
 from utils.models import Grader
 from utils.prepare import PreparedDataError
-from utils.training import evaluation, recipe, trainer
+from utils.training import evaluation, processes, recipe, trainer
 from utils.training.checkpoints import Checkpoints
 from utils.training.grader_samples import GraderDataset, Jitter
-from utils.training.losses import grader_terms
+from utils.training.losses import grader_terms, grader_weights
 
 
 class Killed(Exception):
@@ -73,6 +75,7 @@ def test_the_real_kill_too(prepared, tiny_run, tmp_path):
     shutil.rmtree(folder / "fold0" / "grader")
     code = """
 import sys
+import weakref
 sys.path.insert(0, "tests")
 from test_training import *
 torch.set_num_threads(int(sys.argv[3]))  # sums come out the same only with as many threads
@@ -200,6 +203,7 @@ def test_every_epoch_is_in_tensorboard_and_history(prepared, tiny_run):
 
 SEVERAL = """
 import sys
+import weakref
 sys.path.insert(0, "tests")
 from test_training import *
 training.fit(sys.argv[1], sys.argv[2], replace(TINY, batch=4))
@@ -266,10 +270,11 @@ def test_the_average_keeps_what_is_not_to_be_averaged(prepared, tmp_path):
         Grader(preset),
         *data,
         partial(grader_terms, preset=preset),
+        grader_weights(data[0]),
         4,
         1e-3,
     )
-    under_way = trainer.Trainer(task, preset, trainer.make_accelerator(preset), trainer.Limits())
+    under_way = trainer.Trainer(task, preset, processes.make_accelerator(preset), trainer.Limits())
     for epoch in range(3):
         under_way.epoch(epoch)
     for (name, kept), (_, averaged) in zip(
@@ -368,21 +373,6 @@ def test_gradients_of_several_steps_can_make_one_update(prepared, tmp_path):
 # --- the small parts -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("cuda", "native", "chosen"),
-    [(False, False, "no"), (True, False, "fp16"), (True, True, "bf16")],
-)
-def test_precision_is_what_the_device_does_natively(monkeypatch, cuda, native, chosen):
-    """A T4 says it supports bf16, because it counts what it emulates."""
-    monkeypatch.setattr(trainer, "device", lambda: "cuda" if cuda else "cpu")
-    monkeypatch.setattr(
-        torch.cuda,
-        "is_bf16_supported",
-        lambda including_emulation=True: including_emulation or native,
-    )
-    assert trainer.precision() == chosen
-
-
 def test_two_runs_in_one_folder_at_once_are_not_possible(prepared, tmp_path):
     with at_work(tmp_path / "fold0"), pytest.raises(BusyError, match="is at work here"):
         training.fit(prepared, tmp_path, TINY)
@@ -418,8 +408,8 @@ def test_learning_rate_warms_up_and_comes_down():
 
 
 def test_an_odd_batch_for_mixup_is_reported(caplog):
-    trainer.make_accelerator(replace(TINY, batch=3, mixup=0.2))
-    assert "mixup needs pairs: of a batch of 3 a process has 3" in caplog.text
+    processes.make_accelerator(replace(TINY, batch=3, mixup=0.2))
+    assert "mixup needs pairs: the odd study of a batch of 3 stays unmixed" in caplog.text
 
 
 @pytest.mark.slow
@@ -483,3 +473,45 @@ def test_predictions_for_patients_expect_grades_as_frequent_as_patients_have(pre
     )
     assert run.prior_shift == pytest.approx(run.prior_shift[OTHER_TARGET]), "left and right alike"
     assert not replace(run, training_prior=None).prior_shift.any()
+
+
+def test_an_interrupt_leaves_nothing_behind_in_the_traceback_that_a_notebook_keeps(
+    prepared, tmp_path, monkeypatch
+):
+    """On a GPU it would be the memory that the next try needs."""
+    trainers, graphs = [], []
+    real = trainer.Trainer.__init__
+
+    def seen(self, *args):
+        trainers.append(weakref.ref(self))
+        real(self, *args)
+
+    def interrupt(terms, weights=None):
+        graphs.append(weakref.ref(terms))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.Trainer, "__init__", seen)
+    monkeypatch.setattr(trainer, "mean_of", interrupt)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        training.fit(prepared, tmp_path / "run", TINY)
+    gc.collect()
+    assert kept.value.__traceback__ is not None
+    assert [of() for of in (*trainers, *graphs)] == [None, None]
+
+
+def test_a_finished_stage_is_gone_before_the_next_begins(prepared, tmp_path, monkeypatch):
+    trainers, alive = [], []
+    real = trainer.Trainer.__init__
+
+    def seen(self, *args):
+        alive.extend(other() is not None for other in trainers)
+        trainers.append(weakref.ref(self))
+        real(self, *args)
+
+    monkeypatch.setattr(trainer.Trainer, "__init__", seen)
+    gc.disable()
+    try:
+        assert training.fit(prepared, tmp_path / "run", replace(TINY, grader_epochs=1))
+    finally:
+        gc.enable()
+    assert alive == [False]

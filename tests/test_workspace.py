@@ -162,17 +162,13 @@ def test_the_report_names_the_machine_and_the_menu_that_offers_a_gpu(at, monkeyp
     assert "..." not in workspace.report()._repr_html_(), "a notebook shows it whole"
 
 
-@pytest.mark.parametrize(("native", "word"), [(True, "bf16"), (False, "fp16")])
-def test_the_report_says_in_which_precision_a_gpu_trains(monkeypatch, native, word):
+@pytest.mark.parametrize("word", ["bf16", "fp16"])
+def test_the_report_says_in_which_precision_a_gpu_trains(monkeypatch, word):
     t4 = SimpleNamespace(name="Tesla T4", total_memory=15.8e9)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: t4)
     monkeypatch.setattr("utils.models.device", lambda: "cuda")
-
-    def is_bf16_supported(including_emulation):
-        return native or including_emulation
-
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", is_bf16_supported)
+    monkeypatch.setattr("utils.models.precision", lambda: word)
     monkeypatch.setattr("torch.version.cuda", "12.8")
     value = workspace.report().value
     assert value["GPU"] == f"Tesla T4, 16 GB, trains in {word}"

@@ -104,14 +104,11 @@ def _gpu() -> dict[str, str]:
     if not torch.cuda.is_available():
         to_get = GPU_SETTING[environment()]
         return {"GPU": "none; presets demo and cpu_long need none", "to get a GPU": to_get}
-    from utils.models import device  # needs torchvision, too
+    from utils.models import device, precision  # needs torchvision, too
 
     if device() == "cpu":  # the log says why
         name = torch.cuda.get_device_name(0)
         return {"GPU": f"{name}, not usable by torch {torch.__version__}"[:50]}
     gpu = torch.cuda.get_device_properties(0)
-    # With emulation a T4 would say yes; it has fp16 only.
-    native_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    precision = "bf16" if native_bf16 else "fp16"
-    described = f"{gpu.name}, {_gigabytes(gpu.total_memory)}, trains in {precision}"
+    described = f"{gpu.name}, {_gigabytes(gpu.total_memory)}, trains in {precision()}"
     return {"GPU": described, "CUDA": str(torch.version.cuda)}

@@ -121,11 +121,11 @@ def _layer(encoder: nn.Module, one: Tensor) -> nn.Module:
 
 def _changed(series: Series, vector: np.ndarray) -> Series:
     """Every slice of a series with this intensity vector applied; the same noise in all of them."""
-    vectors, seeds = torch.from_numpy(vector)[None], torch.zeros(1, dtype=torch.int64)
+    vectors = torch.from_numpy(vector)[None]
 
     def changed(one: Slice) -> Slice:
         x = torch.from_numpy(np.float32(one.pixels) / 255)[None, None]
-        x = intensity.apply(x, vectors, seeds)[0, 0]
+        x = intensity.apply(x, vectors, [0], "randomised")[0, 0]
         return replace(one, pixels=as_uint8(255 * x.clamp(0, 1).numpy()))
 
     return replace(series, slices=tuple(map(changed, series.slices)))

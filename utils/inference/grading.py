@@ -8,7 +8,7 @@ from torch import Tensor
 
 from utils.crops import MARGIN, VIEW_TARGET, grader_crops, mirror_views
 from utils.inference.localisation import TTA_STEP, ModelError
-from utils.models import Grader
+from utils.models import Grader, mixed_precision
 from utils.models.spatial import tta_affines, warp
 from utils.prepare import PreparedStudy
 from utils.presets import Preset
@@ -51,4 +51,6 @@ def _tta_logits(
     x = torch.from_numpy(crops).to(device).flatten(0, 1) / 255
     warped = warp(x, affine.to(device).expand(len(x), -1, -1), preset.crop_px)
     views = warped.unflatten(0, exists.shape)
-    return grader(views, torch.from_numpy(exists).to(device)).float().cpu().numpy()
+    with mixed_precision():
+        logits = grader(views, torch.from_numpy(exists).to(device))
+    return logits.float().cpu().numpy()

@@ -15,10 +15,17 @@ import torch
 from scipy.ndimage import maximum_filter, uniform_filter
 from torch import Tensor
 
-from utils.crops import foramen_crops, recess_crops, sagittal_crops, stack_pixels
+from utils.crops import (
+    TARGET_LEVEL,
+    foramen_crops,
+    recess_crops,
+    sagittal_crops,
+    stack_pixels,
+)
 from utils.dicom import Slice
 from utils.errors import LumbarError
-from utils.models.locator import STRIDE, Locator, UNet
+from utils.models.hardware import mixed_precision
+from utils.models.locator import STRIDE, Locator, UNet, joint_log_softmax
 from utils.models.spatial import invert, tta_affines, warp
 from utils.prepare import PreparedStudy
 from utils.presets import Preset
@@ -41,6 +48,8 @@ TTA_STEP = 0.03  # of a crop's width: the shift of test-time augmentation
 PEAKS = 6  # candidates per level
 PEAK_CELLS = 5  # a peak is the maximum of so many cells on a side
 TINY = 1e-12
+
+Searches = dict[tuple[int, ...], list[Slice]]  # by the rows of TARGETS that are sought: the crops
 
 
 class ModelError(LumbarError):
@@ -70,32 +79,46 @@ def locate(locator: Locator, study: PreparedStudy, preset: Preset) -> tuple[np.n
     if not parts:
         return points, confidence
     crops = sagittal_crops(max(parts, key=len), preset)
-    found = _search_levels(locator.canal, crops, can_be_absent=preset.truncation > 0)
-    points[CANAL_ROWS], confidence[CANAL_ROWS] = found
-    for level, canal in enumerate(points[CANAL_ROWS].copy()):
-        for side in SIDES:
-            rows = [rows_of("foraminal", side)[level]]
-            beside = foramen_crops(study.of(SAGITTAL_T1), canal, side, preset)
-            if beside:
-                points[rows], confidence[rows] = _search(locator.foramen, beside)
-                confidence[rows] *= confidence[level]
-        through = recess_crops(study.of(AXIAL_T2), canal, preset, beside=2)
-        if through:
-            rows = [rows_of("subarticular", side)[level] for side in SIDES]
-            points[rows], confidence[rows] = _search(locator.recess, through, mirror=True)
-            confidence[rows] *= confidence[level]
+    levels = _search_levels(locator.canal, crops, can_be_absent=preset.truncation > 0)
+    points[CANAL_ROWS], confidence[CANAL_ROWS] = levels
+    foramina, recesses = _beside_levels(study, levels[0], preset)
+    found = _search(locator.foramen, foramina) | _search(locator.recess, recesses, mirror=True)
+    for rows, (at, sure) in found.items():
+        points[list(rows)] = at
+        confidence[list(rows)] = sure * confidence[TARGET_LEVEL[rows[0]]]
     return points, confidence
 
 
-def _search(net: UNet, crops: list[Slice], mirror: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Points (C, 3) mm and confidences (C,) of the C channels of a net, over all crops at once.
+def _beside_levels(
+    study: PreparedStudy, canal: np.ndarray, preset: Preset
+) -> tuple[Searches, Searches]:
+    """Where the foramina and the recesses of each level are sought, from its canal point (5, 3)."""
+    foramina: Searches = {}
+    recesses: Searches = {}
+    for level, point in enumerate(canal):
+        for side in SIDES:
+            row = rows_of("foraminal", side)[level]
+            foramina[(row,)] = foramen_crops(study.of(SAGITTAL_T1), point, side, preset)
+        both = tuple(rows_of("subarticular", side)[level] for side in SIDES)
+        recesses[both] = recess_crops(study.of(AXIAL_T2), point, preset, beside=2)
+    return foramina, recesses
+
+
+def _search(
+    net: UNet, searches: Searches, mirror: bool = False
+) -> dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]]:
+    """Points (C, 3) mm and confidences (C,) of the C channels of a net for each search that has
+    crops, over all its crops at once.
 
     mirror  also search the mirrored crops, in which the two channels, left and right, are
             exchanged, and average both
     """
-    p, _ = _heat_maps(net, crops, mirror)
-    best = [_candidates(one)[0] for one in p.sum(0)]
-    return _refine_all(p, best, crops)
+    there = {rows: crops for rows, crops in searches.items() if crops}
+    found = {}
+    for (rows, crops), (p, _) in zip(there.items(), _heat_maps(net, list(there.values()), mirror)):
+        best = [_candidates(one)[0] for one in p.sum(0)]
+        found[rows] = _refine_all(p, best, crops)
+    return found
 
 
 def _search_levels(
@@ -107,7 +130,7 @@ def _search_levels(
     can_be_absent  the net was trained on truncated fields of view, so that it may report a level as
                    absent
     """
-    p, absent = _heat_maps(net, crops)
+    [(p, absent)] = _heat_maps(net, [crops])
     peaks = [_candidates(one) for one in p.sum(0)]
     log_absent = np.log(absent + TINY) if can_be_absent else np.full(len(LEVELS), IMPOSSIBLE)
     cell_mm = STRIDE * crops[0].spacing[1]
@@ -115,29 +138,48 @@ def _search_levels(
 
 
 def _heat_maps(
-    net: UNet, crops: list[Slice], mirror: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """heat_map of crops as numpy arrays: (N, C, h, w) and (C,)."""
-    x = torch.from_numpy(stack_pixels(crops)).to(net.absent.device) / 255
-    p, absent = heat_map(net, x)
+    net: UNet, searches: list[list[Slice]], mirror: bool = False
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """heat_maps of crops as numpy arrays: (N, C, h, w) and (C,) for each search."""
+    device = net.absent.device
+    images = [torch.from_numpy(stack_pixels(crops)).to(device) / 255 for crops in searches]
+    maps = heat_maps(net, images)
     if mirror:
-        other, other_absent = heat_map(net, x.flip(-1))
-        p, absent = (p + other.flip(-1, 1)) / 2, (absent + other_absent.flip(0)) / 2
-    if not (p.isfinite().all() and absent.isfinite().all()):
+        others = heat_maps(net, [x.flip(-1) for x in images])
+        both = zip(maps, others)
+        maps = [((p + q.flip(-1, 1)) / 2, (a + b.flip(0)) / 2) for (p, a), (q, b) in both]
+    found = [(p.cpu().numpy(), absent.cpu().numpy()) for p, absent in maps]
+    if not all(np.isfinite(part).all() for pair in found for part in pair):
         raise ModelError("the locator's output is not finite: the fault is the model's")
-    return p.cpu().numpy(), absent.cpu().numpy()
+    return found
 
 
-def heat_map(net: UNet, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Crops (N, px, px) in 0..1 -> probability of each cell of each slice (N, C, h, w), and of "not
-    in the image" (C,): the mean over test-time augmentations."""
+def heat_maps(net: UNet, searches: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """For each search of crops (N, px, px) in 0..1 the probability of each cell of each slice
+    (N, C, h, w), and of "not in the image" (C,): the mean over test-time augmentations.
+
+    All slices of all searches go through the net together, which is what a GPU is fast at.
+    """
+    if not searches:
+        return []
+    x = torch.cat(searches)
     size = x.shape[-1]
     affines = tta_affines(TTA_STEP * size).to(x.device)
-    augmented = warp(x.expand(len(affines), -1, -1, -1), affines, size)
-    log_p, log_absent = net.search(augmented)  # (K, N, C, h, w), (K, C)
+    augmented = warp(x.expand(len(affines), -1, -1, -1), affines, size)  # (K, all N, px, px)
+    with mixed_precision():
+        logits = net(augmented.flatten(0, 1)[:, None]).unflatten(0, augmented.shape[:2])
     in_cells = invert(affines) * affines.new_tensor([1, 1, 1 / STRIDE])
-    back = warp(log_p.exp().flatten(1, 2), in_cells, log_p.shape[-1]).view(log_p.shape)
-    return back.mean(0), log_absent.exp().mean(0)
+    return [
+        _mean_heat_map(joint_log_softmax(one, net.absent), in_cells)
+        for one in logits.split([len(search) for search in searches], dim=1)
+    ]
+
+
+def _mean_heat_map(log_p: tuple[Tensor, Tensor], back: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of K augmentations' (K, N, C, h, w) and (K, C), each warped back (K, 2, 3)."""
+    p, absent = (part.exp() for part in log_p)
+    warped = warp(p.flatten(1, 2), back, p.shape[-1]).view(p.shape)
+    return warped.mean(0), absent.mean(0)
 
 
 def _candidates(flat: np.ndarray) -> list[Candidate]:

@@ -7,13 +7,25 @@ In: crops (pixels in 0..1) as `utils.crops` cuts them. Out: heat maps of 25 poin
 Read `locator` and `grader` first; both are made of `blocks`, and `backbone` holds the grader's CNN.
 Then the augmentations: `spatial` (affines, truncation, heat maps, mixup) and `intensity` (contrast
 and noise), whose bias fields, occlusions, blurs and ghosts are in `artefacts`. `weights` reads
-what training has saved, `device` says where models run, `vision` only imports torchvision where its
-compiled part cannot be loaded.
+what training has saved, `hardware` says where models run and in how many bits, `vision` only
+imports torchvision where its compiled part cannot be loaded.
 """
 
-from utils.models.device import device
+from utils.models.backbone import BackboneError, backbone
 from utils.models.grader import Grader
+from utils.models.hardware import device, mixed_precision, precision
 from utils.models.locator import Locator
 from utils.models.weights import WEIGHTS, WeightsError, load_weights
 
-__all__ = ["WEIGHTS", "Grader", "Locator", "WeightsError", "device", "load_weights"]
+__all__ = [
+    "WEIGHTS",
+    "BackboneError",
+    "Grader",
+    "Locator",
+    "WeightsError",
+    "backbone",
+    "device",
+    "load_weights",
+    "mixed_precision",
+    "precision",
+]

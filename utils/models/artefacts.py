@@ -69,11 +69,9 @@ def ghost(x: Tensor, values: Tensor) -> Tensor:
     return x + per_crop(strength) * x.gather(2, index)
 
 
-def noise(x: Tensor, values: Tensor, seeds: Tensor) -> Tensor:
+def noise(x: Tensor, values: Tensor, seeds: list[int]) -> Tensor:
     """White noise. The crops of a study, which are consecutive, share a generator of its seed."""
-    if not values.any():
-        return x
-    studies = zip(x.chunk(len(seeds)), seeds.tolist())
+    studies = zip(x.chunk(len(seeds)), seeds)
     standard = torch.cat([_standard_normal(crops, seed) for crops, seed in studies])
     return x + per_crop(values) * standard
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-
 from torch import Tensor, nn
 
+from utils.errors import LumbarError
+from utils.files import reason
 from utils.models.blocks import ConvBlock
 from utils.models.vision import torchvision
 from utils.presets import Preset
 
-log = logging.getLogger(__name__)
 # ImageNet's mean and standard deviation, averaged over its three colour channels and rounded.
 IMAGENET_MEAN = 0.45
 IMAGENET_SD = 0.225
 
 
+class BackboneError(LumbarError):
+    """Pretrained weights that cannot be had."""
+
+
 def backbone(preset: Preset) -> nn.Module:
-    """A CNN from slices (n, 1, px, px) in 0..1 to features (n, D), D being preset.features."""
+    """A CNN from slices (n, 1, px, px) in 0..1 to features (n, D), D being preset.features. Raises
+    BackboneError."""
     if preset.backbone == "small":
         return _small_cnn(preset.features)
     net = _torchvision_model(preset)
@@ -35,17 +39,19 @@ def _small_cnn(features: int) -> nn.Module:
 
 
 def _torchvision_model(preset: Preset) -> nn.Module:
-    """With ImageNet weights if the preset wants them; a warning is logged where they cannot be
-    downloaded."""
-    if preset.pretrained:
-        try:
-            return torchvision.models.get_model(preset.backbone, weights="DEFAULT")
-        except OSError as error:  # no network: URLError is an OSError
-            log.warning(
-                f"ImageNet weights for {preset.backbone} cannot be downloaded ({error}); "
-                "starting from random ones"
-            )
-    return torchvision.models.get_model(preset.backbone, weights=None)
+    """With ImageNet weights if the preset wants them. Raises BackboneError where they cannot be
+    downloaded: random ones in their place would be another run under the same name."""
+    try:
+        weights = "DEFAULT" if preset.pretrained else None
+        return torchvision.models.get_model(preset.backbone, weights=weights)
+    except (OSError, RuntimeError) as error:  # no network; a download that is damaged
+        if not preset.pretrained:
+            raise
+        raise BackboneError(
+            f"ImageNet weights for {preset.backbone} cannot be downloaded ({reason(error)}). Run "
+            "this again with a network; or begin with random weights (which learn less): "
+            f'PRESET = replace(get_preset("{preset.name}"), pretrained=False)'
+        ) from error
 
 
 class _GreyToColour(nn.Module):

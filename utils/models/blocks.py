@@ -24,9 +24,10 @@ class ConvBlock(nn.Sequential):
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
-    groups = math.gcd(outputs, MAX_GROUPS)
-    return [
-        nn.Conv2d(inputs, outputs, KERNEL, stride, KERNEL // 2, bias=False),
-        nn.GroupNorm(groups, outputs),
-        nn.ReLU(inplace=True),
-    ]
+    convolution = nn.Conv2d(inputs, outputs, KERNEL, stride, KERNEL // 2, bias=False)
+    return [convolution, normalisation(outputs), nn.ReLU(inplace=True)]
+
+
+def normalisation(channels: int) -> nn.Module:
+    """Of so many channels."""
+    return nn.GroupNorm(math.gcd(channels, MAX_GROUPS), channels)

@@ -60,18 +60,19 @@ class Grader(nn.Module):
 
     def forward(self, crops: Tensor, exists: Tensor) -> Tensor:
         """crops (B, V, S, px, px) in 0..1, exists (B, V) bool -> logits (B, T, 3)."""
-        slices = self.encode_slices(crops, exists)  # (n, S, D)
+        there = exists.flatten().nonzero()[:, 0]  # (n,) which of B V views exist
+        slices = self.encode_slices(crops, exists, there)  # (n, S, D)
         views = self.pool_slices(slices)  # (n, D)
-        tokens = self.target_tokens(views, exists)  # (B, T, D)
+        tokens = self.target_tokens(views, exists, there)  # (B, T, D)
         tokens = self.transformer(tokens)  # (B, T, D)
         return self.classify(tokens)  # (B, T, 3)
 
-    def encode_slices(self, crops: Tensor, exists: Tensor) -> Tensor:
+    def encode_slices(self, crops: Tensor, exists: Tensor, there: Tensor) -> Tensor:
         """(B, V, S, px, px) -> (n, S, D): each slice's features, relative to those of its study."""
-        present = crops[exists]  # (n, S, px, px): only views that exist cost anything
+        present = crops.flatten(0, 1)[there]  # (n, S, px, px): only these cost anything
         images = present.flatten(0, 1)[:, None]  # (n S, 1, px, px)
         features = self.encoder(images).unflatten(0, (-1, crops.shape[2]))  # (n, S, D)
-        return within_study(features, exists)
+        return within_study(features, exists, there // exists.shape[1])
 
     def pool_slices(self, slices: Tensor) -> Tensor:
         """(n, S, D) -> (n, D): the slices of a view in context, weighted by attention."""
@@ -82,11 +83,11 @@ class Grader(nn.Module):
         weights = self.attention(x).softmax(1)  # (n, S, 1)
         return (weights * x).sum(1)
 
-    def target_tokens(self, views: Tensor, exists: Tensor) -> Tensor:
+    def target_tokens(self, views: Tensor, exists: Tensor, there: Tensor) -> Tensor:
         """(n, D) -> (B, T, D): the sum of a target's views, or `missing` where it has none."""
         studies, width = len(exists), views.shape[-1]
-        dense = views.new_zeros(*exists.shape, width)  # (B, V, D)
-        dense[exists] = views
+        dense = views.new_zeros(exists.numel(), width).index_copy(0, there, views)
+        dense = dense.unflatten(0, exists.shape)  # (B, V, D)
         dense = (dense + self.series_embedding(self.view_series)) * exists[..., None]
         empty = dense.new_zeros(studies, len(self.target_level), width)  # (B, T, D)
         tokens = empty.index_add(1, self.view_target, dense)
@@ -101,19 +102,19 @@ class Grader(nn.Module):
     def classify(self, tokens: Tensor) -> Tensor:
         """(B, T, D) -> logits (B, T, 3), each target's from the head of its family."""
         every = torch.stack([head(tokens) for head in self.heads], 2)  # (B, T, families, 3)
-        targets = torch.arange(tokens.shape[1])
-        return every[:, targets, self.target_family]
+        chosen = self.target_family.view(1, -1, 1, 1).expand(len(tokens), -1, 1, len(GRADES))
+        return every.gather(2, chosen)[:, :, 0]
 
 
-def within_study(features: Tensor, exists: Tensor) -> Tensor:
+def within_study(features: Tensor, exists: Tensor, study: Tensor) -> Tensor:
     """Features (n, S, D) of the views that exist, (B, V) bool, standardised within each study:
-    minus its mean, divided by its standard deviation, in each of the D features.
+    minus its mean, divided by its standard deviation, in each of the D features. study (n,): which
+    of the B studies each view is of.
 
     So patients are their own reference. Crops resemble each other so much that without this what
     they have in common drowns what they differ in. (Batch normalisation does the same, but with
     whichever other patients are in the batch.)
     """
-    study = exists.nonzero()[:, 0]  # (n,) which study each view is of
     count = exists.sum(1).clamp(min=1)[:, None] * features.shape[1]  # (B, 1) slices in a study
 
     def mean(x: Tensor) -> Tensor:

@@ -124,18 +124,20 @@ def _sample_ghost(rng: np.random.Generator) -> tuple[float, float]:
     return strength, rng.uniform(*GHOST_SHIFT)
 
 
-def apply(x: Tensor, vectors: Tensor, seeds: Tensor) -> Tensor:
+def apply(x: Tensor, vectors: Tensor, seeds: list[int], kind: str) -> Tensor:
     """Crops x (n, N, H, W) in 0..1, each changed by its own vector (n, len(IDENTITY)).
 
-    seeds  (studies,) of the noise; x holds equally many crops of each study. The same seed gives
-           the same noise, wherever in the batch its study is
+    seeds  of the noise, one per study; x holds equally many crops of each study. The same seed
+           gives the same noise, wherever in the batch its study is
+    kind   of which the vectors were sampled: "scanner" has no artefacts, and need not be asked
     """
     lengths = [len(identity) for identity in PARAMETERS.values()]
     values = dict(zip(PARAMETERS, vectors.split(lengths, 1)))  # each (n, length)
     gamma, gain, offset = (per_crop(values[name]) for name in ("gamma", "gain", "offset"))
     x = x.clamp(min=0).pow(gamma)
-    for name, artefact in ARTEFACTS.items():
-        x = _where_present(artefact, x, values[name], PARAMETERS[name])
+    if kind == "randomised":
+        for name, artefact in ARTEFACTS.items():
+            x = _where_present(artefact, x, values[name], PARAMETERS[name])
     x = x * gain + offset
     return noise(x, values["noise"], seeds)
 

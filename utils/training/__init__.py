@@ -17,7 +17,6 @@ from utils.training.grader_samples import GraderDataset, GraderSample, Jitter, g
 from utils.training.locator_samples import LocatorDataset, LocatorSample
 from utils.training.recipe import TrainingError, fit
 from utils.training.samples import to_device
-from utils.training.trainer import precision
 
 __all__ = [
     "POINT_ERRORS",
@@ -33,6 +32,5 @@ __all__ = [
     "measured_jitter",
     "oof_score",
     "point_errors",
-    "precision",
     "to_device",
 ]

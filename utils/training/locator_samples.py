@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from utils.crops import (
     LOCAL_CROP_MM,
@@ -18,7 +20,7 @@ from utils.crops import (
 )
 from utils.dicom import Slice
 from utils.models.spatial import UNBOUNDED, identity_affine, sample_affine, sample_truncation
-from utils.prepare import PreparedStudy
+from utils.prepare import PreparedStudy, load_table
 from utils.presets import Preset
 from utils.rsna import (
     AXIAL_T2,
@@ -32,6 +34,9 @@ from utils.rsna import (
 )
 from utils.training.samples import Array, StudyDataset
 
+# Of the searches of a study, the fractions that one epoch shows: canal, foramina, recesses.
+SHOWN = (1.0, 0.5, 0.6)
+_KINDS = ("canal", "foramen", "recess")
 FORAMEN_SLICES, RECESS_SLICES = 8, 5  # cached for each side and level, and for each level
 CANAL_ON = {"canal_t2": SAGITTAL_T2, "canal_t1": SAGITTAL_T1}
 FORAMINA = [*rows_of("foraminal", "Left"), *rows_of("foraminal", "Right")]
@@ -68,7 +73,7 @@ class LocatorSample(NamedTuple):
     canal    1 search for 5 points, on whole sagittal slices
     foramen  10 searches for 1 point each (the left levels first), on slices beside the canal point
     recess   5 searches for 2 points, left and right, on slices through the canal point
-    An epoch has half of the foramen and recess searches.
+    An epoch has some of the foramen and recess searches (SHOWN).
     """
 
     canal: Search
@@ -81,6 +86,11 @@ class LocatorDataset(StudyDataset):
     """Studies as LocatorSamples."""
 
     name, settings = "locator", ("locator_px", "locator_mm")
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """The annotated points of all prepared studies."""
+        return load_table(self.prepared, "points.csv")
 
     def make_crops(self, study: PreparedStudy) -> dict[str, np.ndarray]:
         """The slices that each kind of point is searched on, with where it is."""
@@ -120,11 +130,12 @@ class LocatorDataset(StudyDataset):
     def _local_search(
         self, kind: str, cached: dict[str, np.ndarray], rng: np.random.Generator
     ) -> Search:
-        """Half of the searches of a kind (all of a held-out study)."""
+        """Some of the searches of a kind (all of a held-out study)."""
         crops, points = _of(cached, kind)
         chosen = np.arange(len(crops))
         if self.augment:
-            chosen = rng.permutation(len(crops))[: -(-len(crops) // 2)]
+            share = SHOWN[_KINDS.index(kind)]
+            chosen = rng.permutation(len(crops))[: round(share * len(crops))]
         px_per_mm = (self.preset.locator_px // 2) / LOCAL_CROP_MM
         shifts = rng.normal(0, LOCAL_SHIFT_MM, (len(chosen), 2)) * px_per_mm
         return self._search(kind, (crops[chosen], points[chosen]), 2, shifts, rng)

@@ -3,11 +3,13 @@ own score.
 
 A loss here is terms (B, 2, K): for each study its summed loss and its summed weight in each of K
 terms. The loss of any set of studies is then `mean_of(terms)`: sum over sum in each term, and the
-mean of the terms, however the set was split into batches or among processes.
+mean of the terms. A batch is divided by the weights that so many studies have on average, not by
+its own: a severe grade would lighten its own batch, and count for less than its weight.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,21 +26,31 @@ from utils.models.spatial import (
     warp_points,
 )
 from utils.presets import Preset
-from utils.rsna import FAMILIES, GRADE_WEIGHTS
-from utils.training.grader_samples import GraderSample
-from utils.training.locator_samples import LocatorSample, Search
+from utils.rsna import FAMILIES, FAMILY, GRADE_WEIGHTS, GRADES
+from utils.training.grader_samples import GraderDataset, GraderSample
+from utils.training.locator_samples import SHOWN, LocatorDataset, LocatorSample, Search
 
 NEVER = -1e4  # log-probability in place of a level without a label
 FLOOR = -30.0  # no log-probability of Severe counts as less
+# The rows of each family among TARGETS, one after the other: a slice costs nothing, where a mask
+# would make the host wait for the device.
+MEMBERS = {
+    name: slice(int(rows[0]), int(rows[-1]) + 1)
+    for k, name in enumerate(FAMILIES)
+    for rows in [np.flatnonzero(k == TARGET_FAMILY)]
+}
 CERTAIN = 1 - 1e-6  # no probability of Severe counts as more, in log(1 - p)
 
 
 def mean_of(terms: Tensor, weights: Tensor | None = None) -> Tensor:
-    """terms (B, 2, K) -> the loss. weights (K,): the sums to divide by, if the studies are only a
-    part of a batch."""
+    """terms (B, 2, K) -> the loss. weights (K,): what a study weighs in the whole set of which
+    these are a part, on average; None: these are the whole set.
+
+    With weights the mean over all batches of a set, of equal size, is the loss of the set.
+    """
     loss, weight = terms.sum(0)
-    divisor = weight if weights is None else weights
-    return (loss / divisor.clamp(min=1)).mean()
+    divisor = weight if weights is None else len(terms) * weights
+    return (loss / divisor.clamp(min=1e-6)).mean()
 
 
 # --- the locator ---------------------------------------------------------------------------------
@@ -49,21 +61,32 @@ def augmented_searches(
 ) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
     """A batch after augmentation: for each kind of search the crops (B n, N, px, px) in 0..1, their
     heat maps, and which points (B n, C) augmentation has moved out of the field of view."""
-    local = preset.locator_px // 2
+    local, kind, seeds = preset.locator_px // 2, preset.intensity, batch.seed.tolist()
     with torch.autocast(batch.seed.device.type, enabled=False):  # in 16 bits points are a px off
         return {
-            "canal": _augment(batch.canal, preset.locator_px, preset.locator_mm, batch.seed),
-            "foramen": _augment(batch.foramen, local, LOCAL_CROP_MM, batch.seed),
-            "recess": _augment(batch.recess, local, LOCAL_CROP_MM, batch.seed),
+            "canal": _augment(batch.canal, preset.locator_px, preset.locator_mm, seeds, kind),
+            "foramen": _augment(batch.foramen, local, LOCAL_CROP_MM, seeds, kind),
+            "recess": _augment(batch.recess, local, LOCAL_CROP_MM, seeds, kind),
         }
 
 
-def _augment(search: Search, px: int, mm: float, seed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def locator_weights(data: LocatorDataset) -> Tensor:
+    """(3,): how many points of each kind of search a study has on average, of those that one epoch
+    shows."""
+    points = data.points[data.points.study_id.isin(data.studies)]
+    counts = points.condition.map(FAMILY).value_counts().reindex(FAMILIES, fill_value=0)
+    shown = counts.to_numpy(float) * SHOWN / max(len(data), 1)
+    return torch.as_tensor(shown, dtype=torch.float32)
+
+
+def _augment(
+    search: Search, px: int, mm: float, seeds: list[int], kind: str
+) -> tuple[Tensor, Tensor, Tensor]:
     """One kind of search (B, n, …): warped, truncated, changed in intensity; px and mm of its
     crops."""
     crops, points, affine, bounds, vectors = (part.flatten(0, 1) for part in search)
     warped = truncate(warp(crops.float() / 255, affine, px), bounds)
-    images = intensity.apply(warped, vectors, seed)
+    images = intensity.apply(warped, vectors, seeds, kind)
     moved = warp_points(points[..., :2], affine)
     known = moved.isfinite().all(-1)  # (B n, N, C)
     visible = in_bounds(moved, bounds, px).any(1)  # (B n, C)
@@ -97,25 +120,32 @@ def _heat_terms(log_p: Tensor, log_absent: Tensor, heat: Tensor, absent: Tensor)
 # --- the grader ----------------------------------------------------------------------------------
 
 
-def augmented_crops(batch: GraderSample, preset: Preset) -> Tensor:
-    """A batch after augmentation: crops (B, 30, S, px, px) in 0..1."""
+def augmented_crops(batch: GraderSample, preset: Preset, mixed: bool = True) -> Tensor:
+    """A batch after augmentation: crops (B, 30, S, px, px) in 0..1. mixed: also mixup, if the
+    preset has it."""
     x, affine, vectors = (
         part.flatten(0, 1) for part in (batch.crops, batch.affine, batch.intensity)
     )
     with torch.autocast(x.device.type, enabled=False):
         warped = warp(x.float() / 255, affine, preset.crop_px)
-        crops = intensity.apply(warped, vectors, batch.seed)
+        crops = intensity.apply(warped, vectors, batch.seed.tolist(), preset.intensity)
     crops = crops.unflatten(0, batch.exists.shape)
-    return mixup(crops, batch.exists, batch.own) if (batch.own < 1).any() else crops
+    return mixup(crops, batch.exists, batch.own) if preset.mixup and mixed else crops
+
+
+def grader_weights(data: GraderDataset) -> Tensor:
+    """(4,): what a study weighs on average in each term of the metric."""
+    grades = torch.as_tensor(np.stack([data.grades[study] for study in data.studies]))
+    return metric_terms(torch.zeros(*grades.shape, len(GRADES)), grades)[:, 1].mean(0)
 
 
 def grader_terms(model: Grader, batch: GraderSample, preset: Preset) -> Tensor:
     """The terms of the metric (B, 2, 4); of a mixture the weighted sum of both studies' terms."""
-    logits = model(augmented_crops(batch, preset), batch.exists)
+    logits = model(augmented_crops(batch, preset, model.training), batch.exists)
     terms = metric_terms(logits, batch.grades)
-    own = batch.own.view(-1, 1, 1)
-    if (own == 1).all():
+    if not (preset.mixup and model.training):
         return terms
+    own = batch.own.view(-1, 1, 1)
     partners = batch.grades[mixup_partners(len(batch.grades))]
     return own * terms + (1 - own) * metric_terms(logits, partners)
 
@@ -127,10 +157,9 @@ def metric_terms(logits: Tensor, grades: Tensor) -> Tensor:
     target = grades.clamp(min=0)
     weight = torch.tensor(GRADE_WEIGHTS, device=logits.device)[target] * (grades >= 0)
     loss = -log_p.gather(-1, target[..., None])[..., 0] * weight
-    family = torch.as_tensor(TARGET_FAMILY, device=logits.device)
-    members = [family == k for k in range(len(FAMILIES))]
-    terms = [torch.stack([loss[:, of].sum(1), weight[:, of].sum(1)], 1) for of in members]
-    canal = members[FAMILIES.index("spinal")]
+    families = [(loss[:, of].sum(1), weight[:, of].sum(1)) for of in MEMBERS.values()]
+    terms = [torch.stack(sums, 1) for sums in families]
+    canal = MEMBERS["spinal"]
     terms.append(_any_severe(log_p[:, canal], grades[:, canal], weight[:, canal]))
     return torch.stack(terms, -1)
 

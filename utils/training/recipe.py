@@ -7,12 +7,13 @@ import json
 import math
 import os
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import pandas as pd
 import torch
@@ -23,28 +24,50 @@ from utils import metrics
 from utils.files import Folder, digest, read_json, read_table
 from utils.inference import Run, load_run
 from utils.locks import at_work
-from utils.models import WEIGHTS, Grader, Locator
+from utils.models import WEIGHTS, Grader, Locator, backbone
 from utils.prepare import PreparedDataError, load_table
 from utils.presets import Preset, get_preset, shaped_like
 from utils.rsna import grade_frequencies
 from utils.training.evaluation import SMOOTHING, measure_locator, measured_jitter, out_of_fold
 from utils.training.grader_samples import GraderDataset, Jitter
 from utils.training.locator_samples import LocatorDataset
-from utils.training.losses import grader_terms, locator_terms
+from utils.training.losses import grader_terms, grader_weights, locator_terms, locator_weights
+from utils.training.processes import make_accelerator
 from utils.training.trainer import (
     Limits,
     Report,
     Task,
     TrainingError,
-    make_accelerator,
     train,
 )
 
 _FOLDS_KEY = "studies and their folds"
 _PARTS = (f"locator/{WEIGHTS}", "points.csv", f"grader/{WEIGHTS}", "oof.csv")  # of one fold
 Model = TypeVar("Model", Locator, Grader)
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
+def _releasing_frames(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """An error that ends the function loses the variables of the frames it has gone through: a
+    notebook keeps the last traceback, and with it a model, its optimizer and the graph of a step,
+    which on a GPU would leave no room for another try."""
+
+    @wraps(function)
+    def released(*args: Arguments.args, **options: Arguments.kwargs) -> Result:
+        try:
+            return function(*args, **options)
+        except BaseException as error:
+            cause: BaseException | None = error
+            while cause is not None:
+                traceback.clear_frames(cause.__traceback__)
+                cause = cause.__cause__ or cause.__context__
+            raise
+
+    return released
+
+
+@_releasing_frames
 def fit(
     prepared: str | Path,
     run: str | Path,
@@ -153,6 +176,8 @@ class _Recipe:
         up."""
         folder = self.folder / f"fold{number}"
         with self._alone(folder):
+            if not (folder.path / "grader" / WEIGHTS).is_file():
+                backbone(self.preset)  # weights that cannot be had are told before hours of work
             return self._fit_parts(folder, number)
 
     def _alone(self, folder: Folder) -> AbstractContextManager:
@@ -178,12 +203,14 @@ class _Recipe:
 
     def _fit_locator(self, number: int, inside: list[int], outside: list[int]) -> Locator | None:
         preset, locator = self.preset, self._model(Locator, number)
+        data = LocatorDataset(self.prepared, inside, preset)
         task = Task(
             folder=self.folder / f"fold{number}" / "locator",
             model=locator,
-            train=LocatorDataset(self.prepared, inside, preset),
+            train=data,
             held_out=LocatorDataset(self.prepared, outside, preset, augment=False),
             terms=partial(locator_terms, preset=preset),
+            weights=locator_weights(data),
             epochs=preset.locator_epochs,
             learning_rate=preset.locator_rate,
         )
@@ -193,12 +220,14 @@ class _Recipe:
         self, number: int, inside: list[int], outside: list[int], jitter: Jitter
     ) -> Grader | None:
         preset, grader = self.preset, self._model(Grader, number)
+        data = GraderDataset(self.prepared, inside, preset, jitter)
         task = Task(
             folder=self.folder / f"fold{number}" / "grader",
             model=grader,
-            train=GraderDataset(self.prepared, inside, preset, jitter),
+            train=data,
             held_out=GraderDataset(self.prepared, outside, preset, None),
             terms=partial(grader_terms, preset=preset),
+            weights=grader_weights(data),
             epochs=preset.grader_epochs,
             learning_rate=preset.grader_rate,
         )

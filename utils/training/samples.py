@@ -81,7 +81,7 @@ class StudyDataset(Dataset):
         Raises PreparedDataError where the crops would not fit on the disk.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        todo = [study for study in self.studies if not self.path(study).is_file()]
+        todo = [study for study in dict.fromkeys(self.studies) if not self.path(study).is_file()]
         if todo:
             self._cache_study(todo[0])
             self._check_disk(todo)

@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -35,41 +34,17 @@ from utils.models import WEIGHTS, WeightsError, device, load_weights
 from utils.presets import Preset
 from utils.training.checkpoints import Checkpoints, all_finite
 from utils.training.losses import mean_of
+from utils.training.processes import global_batch
 from utils.training.samples import StudyDataset
 
 Report = Callable[[str, pd.DataFrame], None]
 Terms = Callable[[nn.Module, tuple], Tensor]
+Tensors = tuple[Tensor, ...] | list[Tensor]
 # Steps in a row whose gradients were not finite, after which training stops. In 16 bits the first
 # dozen may be: the scaler starts too high and halves its factor at each.
 MOST_SKIPPED = 20
 LAST_RATE = 0.02  # at the end, as a fraction of the learning rate
 log = logging.getLogger(__name__)
-
-
-def precision() -> str:
-    """'bf16', 'fp16' or 'no': what this device does natively. A T4 says it supports bf16 but only
-    emulates it."""
-    if device() == "cpu":
-        return "no"
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-
-
-def make_accelerator(preset: Preset) -> Accelerator:
-    """preset.batch counts the studies of all processes together, so that a result does not depend
-    on how many there are."""
-    accelerator = Accelerator(
-        cpu=device() == "cpu",
-        mixed_precision=precision(),
-        gradient_accumulation_steps=preset.accumulate,
-        dataloader_config=DataLoaderConfiguration(split_batches=True),
-    )
-    share = preset.batch // accelerator.num_processes
-    if preset.mixup and share % 2 and accelerator.is_main_process:
-        log.warning(
-            f"mixup needs pairs: of a batch of {preset.batch} a process has {share}, "
-            "so the odd study stays unmixed"
-        )
-    return accelerator
 
 
 class TrainingError(LumbarError):
@@ -86,6 +61,7 @@ class Task:
     train: StudyDataset
     held_out: StudyDataset
     terms: Terms
+    weights: Tensor  # (K,), see losses.mean_of
     epochs: int
     learning_rate: float
 
@@ -103,16 +79,47 @@ def train(task: Task, preset: Preset, accelerator: Accelerator, limits: Limits) 
     weights) and history.csv."""
     finished = task.folder.path / WEIGHTS
     if not finished.is_file():
-        trainer = Trainer(task, preset, accelerator, limits)
-        if not trainer.run():
+        try:
+            done = _all_epochs(task, preset, accelerator, limits)
+        finally:
+            # A trainer is in a cycle with its scheduler, and the accelerator lists all that it has
+            # prepared: without this, average, optimizer and loader workers would stay.
+            accelerator.free_memory()
+        if not done:
             return False
-        trainer.finish()
     try:
         load_weights(task.model, finished)
     except WeightsError as error:
         raise TrainingError(f"{error}; delete this file, and it is trained again") from error
     task.model.to(accelerator.device).eval()
     return True
+
+
+def averaged(net: nn.Module, keep: float) -> AveragedModel:
+    """A moving average of the network, of which each update keeps so much. The statistics of batch
+    normalisation are averaged with the weights they belong to; counters and tables are copied."""
+    move = get_ema_multi_avg_fn(keep)
+
+    def update(averages: Tensors, current: Tensors, steps: Tensor | int) -> None:
+        if averages[0].is_floating_point():
+            move(averages, current, steps)
+        else:
+            for mean, new in zip(averages, current):
+                mean.copy_(new)
+
+    average = AveragedModel(net, multi_avg_fn=update, use_buffers=True)
+    for layer in average.modules():
+        if isinstance(layer, nn.RNNBase):
+            layer.flatten_parameters()  # a copy has them apart, which cuDNN would mend at each call
+    return average
+
+
+def _all_epochs(task: Task, preset: Preset, accelerator: Accelerator, limits: Limits) -> bool:
+    trainer = Trainer(task, preset, accelerator, limits)
+    done = trainer.run()
+    if done:
+        trainer.finish()
+    return done
 
 
 class Trainer:
@@ -122,30 +129,33 @@ class Trainer:
         self.task, self.preset = task, preset
         self.accelerator, self.limits = accelerator, limits
         self.checkpoints = Checkpoints(task.folder)
+        self.batch, accumulate = global_batch(preset, accelerator.num_processes)
         loader, held_out = self._loader(task.train, drop_last=True), self._loader(task.held_out)
-        self.steps = math.ceil(len(loader) / preset.accumulate)  # updates in an epoch
+        self.steps = math.ceil(len(loader) / accumulate)  # updates in an epoch
         optimizer = torch.optim.AdamW(
             task.model.parameters(), task.learning_rate, weight_decay=preset.weight_decay
         )
         prepared = accelerator.prepare(task.model, optimizer, loader, held_out)
         self.model, self.optimizer, self.loader, self.held_out = prepared
         self.net = accelerator.unwrap_model(self.model)
+        self.weights = task.weights.to(accelerator.device)
         span = max(1.0, preset.ema * self.steps * task.epochs)
-        self.average = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / span))
+        self.average = averaged(self.net, 1 - 1 / span)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.skipped = 0  # steps in a row that were not finite
         self.skipped_in_epoch = 0
         self.history = self._resume()
 
     def _loader(self, studies: StudyDataset, drop_last: bool = False) -> DataLoader:
-        p = self.preset
+        workers, processes = self.preset.workers, self.accelerator.num_processes
+        most = len(studies) // processes * processes or processes
         return DataLoader(
             studies,
-            min(p.batch, len(studies)) if drop_last else p.batch,
+            min(self.batch, most) if drop_last else self.batch,
             drop_last=drop_last,
             pin_memory=device() == "cuda",
-            persistent_workers=p.workers > 0,
-            num_workers=p.workers,
+            persistent_workers=workers > 0,
+            num_workers=workers,
         )
 
     def _rate(self, step: int) -> float:
@@ -208,27 +218,25 @@ class Trainer:
         """One pass over the studies; the loss of all of them together, each as it was when its
         batch came."""
         self.model.train()
-        total = counted = torch.zeros((), device=self.accelerator.device)
+        total = torch.zeros(2, len(self.weights), device=self.accelerator.device)
         for batch in self.loader:
             sums = self.step(batch)
-            is_finite = sums.isfinite().all()
-            total, counted = total + torch.where(is_finite, sums, 0), counted + is_finite
-        if not counted:
+            total += torch.where(sums.isfinite().all(), sums, 0)
+        loss, weight = self.accelerator.reduce(total)
+        if not weight.any():
             return float("nan")  # no step had a finite loss: run() stops
-        return float((total[0] / total[1].clamp(min=1e-6)).mean())
+        return float((loss / weight.clamp(min=1e-6)).mean())
 
     def step(self, batch: tuple) -> Tensor:
-        """One batch of this process; returns the sums (2, K) of all processes."""
+        """One batch of this process; returns its sums (2, K)."""
         accelerator = self.accelerator
         with accelerator.accumulate(self.model):
             with accelerator.autocast():
                 terms = self.task.terms(self.model, batch)
-            sums = accelerator.reduce(terms.detach().sum(0))
-            # Gradients of processes are averaged; their weights are summed: hence the division.
-            accelerator.backward(mean_of(terms, sums[1] / accelerator.num_processes))
+            accelerator.backward(mean_of(terms, self.weights))
             if accelerator.sync_gradients:
                 self._update()
-        return sums
+        return terms.detach().sum(0)
 
     def _update(self) -> None:
         """A step of the optimizer, unless the gradients are not finite: one overflow must not cost
