@@ -63,7 +63,8 @@ class PlainCnn(nn.Module):
     def forward(self, x: Tensor, exist: Tensor) -> Tensor:
         """(B, 10, 3, px, px) -> logits (B, 10, 3)"""
         features = self.project(self.encoder(x.flatten(0, 1))).view(len(x), FORAMINA, -1)
-        tokens = self.layer(features + self.place, src_key_padding_mask=~exist)
+        hidden = ~exist & exist.any(1, keepdim=True)  # of a study without any, attention is to all
+        tokens = self.layer(features + self.place, src_key_padding_mask=hidden)
         return self.head(tokens) + self.prior
 
 

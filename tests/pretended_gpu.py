@@ -13,6 +13,7 @@ import ctypes
 import hashlib
 import os
 import subprocess
+import sys
 import tempfile
 import traceback
 from collections import Counter
@@ -31,6 +32,8 @@ HALVES = (torch.float16, torch.bfloat16)
 aten = torch.ops.aten
 WAITS: Counter[str] = Counter()
 GUARD = Path(__file__).with_suffix(".cpp")
+ENGINE = GUARD.with_name("pretended_engine.cpp")
+STARTED = "PRETENDED_ENGINE"  # in the environment of a program that was started with it
 UTILS = str(Path(__file__).parent.parent / "utils")
 # These round once, from the sum in 32 bits, on a GPU as here.
 PRODUCTS = {
@@ -226,7 +229,7 @@ class Pretended(TorchDispatchMode):
 
 def install(bf16: bool) -> None:
     """A card with 16 GB; one that has no native bf16 only emulates it, as a T4 does."""
-    ctypes.CDLL(_compiled_guard()).install_guard()
+    ctypes.CDLL(_compiled(GUARD)).install_guard()
     torch.autograd.set_multithreading_enabled(False)
     card = SimpleNamespace(name="pretended", total_memory=16e9, major=8 if bf16 else 7, minor=5)
     answers = {
@@ -251,14 +254,21 @@ def install(bf16: bool) -> None:
     _make_on_device()
 
 
-def _compiled_guard() -> str:
-    """The guard as a shared library, compiled once for this version of torch."""
-    key = hashlib.sha256((torch.__version__ + GUARD.read_text()).encode()).hexdigest()[:12]
-    library = Path(tempfile.gettempdir()) / f"pretended-gpu-{key}.so"
+def restart_with_engine() -> None:
+    """Start this program again, unless it was, so that the backward pass accepts the device."""
+    if STARTED not in os.environ:
+        environment = os.environ | {STARTED: "1", "LD_PRELOAD": _compiled(ENGINE)}
+        os.execve(sys.executable, sys.orig_argv, environment)
+
+
+def _compiled(source: Path) -> str:
+    """A shared library, compiled once for this version of torch."""
+    key = hashlib.sha256((torch.__version__ + source.read_text()).encode()).hexdigest()[:12]
+    library = Path(tempfile.gettempdir()) / f"{source.stem}-{key}.so"
     if not library.is_file():
         root = Path(torch.__file__).parent
         partial = library.with_suffix(f".{os.getpid()}")
-        command = ["g++", "-std=c++20", "-shared", "-fPIC", f"-I{root}/include", str(GUARD)]
+        command = ["g++", "-std=c++20", "-shared", "-fPIC", f"-I{root}/include", str(source)]
         command += [f"-L{root}/lib", "-lc10", f"-Wl,-rpath,{root}/lib", "-o", str(partial)]
         subprocess.run(command, check=True)
         partial.replace(library)

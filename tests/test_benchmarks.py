@@ -1,5 +1,7 @@
 """The variants that benchmarks measure are of this code, and their tables in docs are of them."""
 
+import subprocess
+import sys
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -48,3 +50,14 @@ def test_without_a_gpu_nothing_is_measured(monkeypatch):
     monkeypatch.setattr("sys.argv", ["gpu"])
     with pytest.raises(SystemExit, match="no GPU here: nothing is measured"):
         gpu.main()
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_step_is_counted_without_a_gpu():
+    """With tensors that have no values; in a process of its own, which torch needs."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.memory", "--presets", "smoke"]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=DOCS.parent)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    name, *gigabytes, allowed = ran.stdout.splitlines()[-1].split()
+    assert (name, allowed) == ("smoke", "NaN")
+    assert all(0 < float(each) < 2 for each in gigabytes)

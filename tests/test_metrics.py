@@ -189,3 +189,11 @@ def test_the_command_refuses_with_exit_code_2(files, name, words):
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_submission_can_be_better_in_one_term_alone():
+    right = PREDICTION.row_id.str.contains("foraminal").to_numpy()
+    better = PREDICTION.copy()
+    better.loc[right, list(GRADE_COLUMNS)] = [[0.05, 0.9, 0.05], [0.98, 0.01, 0.01]]
+    assert metrics.better(TRUTH, better, PREDICTION, draws=50, term="foraminal") == 1
+    assert metrics.better(TRUTH, better, PREDICTION, draws=50, term="spinal") == 0

@@ -147,8 +147,9 @@ def test_a_truncated_field_of_view_has_its_centre_elsewhere(seed):
 
 
 def test_studies_are_mixed_in_pairs_that_a_halved_batch_keeps():
-    assert spatial.mixup_partners(4) == [1, 0, 3, 2]
-    assert spatial.mixup_partners(3) == [1, 0, 2]  # the last has no partner
+    assert spatial.partners(torch.arange(4)).tolist() == [1, 0, 3, 2]
+    assert spatial.partners(torch.arange(3)).tolist() == [1, 0, 2]  # the last has no partner
+    assert spatial.partners(torch.arange(1)).tolist() == [0]
     crops, own = torch.rand(4, 2, 1, 4, 4), torch.tensor([0.7, 0.8, 1.0, 0.6])
     exists = torch.tensor([[True, True], [True, False], [True, True], [True, True]])
     mixed = spatial.mixup(crops, exists, own)

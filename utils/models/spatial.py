@@ -132,16 +132,17 @@ def heat_maps(points: Tensor, off_mm: Tensor, cells: int, cell_mm: float, stride
     return torch.where(total > VISIBLE_HEAT, heat / total.clamp(min=1e-6), 0.0)
 
 
-def mixup_partners(count: int) -> list[int]:
-    """The study that each is mixed with: neighbours, so that a batch halved between two processes
-    keeps its pairs."""
-    return [k ^ 1 if k ^ 1 < count else k for k in range(count)]
+def partners(x: Tensor) -> Tensor:
+    """(B, …): for each study the one that it is mixed with. They are neighbours, so that a batch
+    halved between two processes keeps its pairs; an odd last one is its own."""
+    even = len(x) // 2 * 2
+    pairs = x[:even].unflatten(0, (even // 2, 2)).flip(1).flatten(0, 1)
+    return torch.cat([pairs, x[even:]])
 
 
 def mixup(crops: Tensor, exists: Tensor, own: Tensor) -> Tensor:
     """Mixup (Zhang 2018): lambda (B,) times a study's own crops plus the rest of its partner's,
     where both have the view."""
-    other = mixup_partners(len(crops))
     weight = own.view(-1, 1, 1, 1, 1)
-    both = (exists & exists[other])[..., None, None, None]
-    return torch.where(both, weight * crops + (1 - weight) * crops[other], crops)
+    both = (exists & partners(exists))[..., None, None, None]
+    return torch.where(both, weight * crops + (1 - weight) * partners(crops), crops)

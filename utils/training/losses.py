@@ -20,7 +20,7 @@ from utils.models.spatial import (
     heat_maps,
     in_bounds,
     mixup,
-    mixup_partners,
+    partners,
     truncate,
     warp,
     warp_points,
@@ -62,7 +62,8 @@ def augmented_searches(
     """A batch after augmentation: for each kind of search the crops (B n, N, px, px) in 0..1, their
     heat maps, and which points (B n, C) augmentation has moved out of the field of view."""
     local, kind, seeds = preset.locator_px // 2, preset.intensity, batch.seed.tolist()
-    with torch.autocast(batch.seed.device.type, enabled=False):  # in 16 bits points are a px off
+    where = batch.canal.crops.device.type
+    with torch.autocast(where, enabled=False):  # in 16 bits points are a px off
         return {
             "canal": _augment(batch.canal, preset.locator_px, preset.locator_mm, seeds, kind),
             "foramen": _augment(batch.foramen, local, LOCAL_CROP_MM, seeds, kind),
@@ -146,8 +147,7 @@ def grader_terms(model: Grader, batch: GraderSample, preset: Preset) -> Tensor:
     if not (preset.mixup and model.training):
         return terms
     own = batch.own.view(-1, 1, 1)
-    partners = batch.grades[mixup_partners(len(batch.grades))]
-    return own * terms + (1 - own) * metric_terms(logits, partners)
+    return own * terms + (1 - own) * metric_terms(logits, partners(batch.grades))
 
 
 def metric_terms(logits: Tensor, grades: Tensor) -> Tensor:
