@@ -117,18 +117,18 @@ def _fold(
     prepared: Path, folder: Path, arm: str, inside: list[int], outside: list[int]
 ) -> pd.DataFrame:
     start = time.monotonic()
-    if arm == "plain":
-        predict = train_plain(prepared, PLAIN, inside, outside)
-    else:
-        variant = ARMS[arm]
-        with patched(variant.training):
-            predict = train_grader(prepared, folder, variant.preset(BASE), inside, outside)
-    minutes = (time.monotonic() - start) / 60
     rows = []
-    for study_id in outside:
-        logits = predict(load_study(prepared, study_id))
-        ids = [row_id(study_id, *target) for target in TARGETS]
-        rows += [(study_id, name, *values) for name, values in zip(ids, logits.tolist())]
+    variant = ARMS.get(arm, Variant())
+    with patched(variant.training):
+        if arm == "plain":
+            predict = train_plain(prepared, PLAIN, inside, outside)
+        else:
+            predict = train_grader(prepared, folder, variant.preset(BASE), inside, outside)
+        minutes = (time.monotonic() - start) / 60
+        for study_id in outside:
+            logits = predict(load_study(prepared, study_id))
+            ids = [row_id(study_id, *target) for target in TARGETS]
+            rows += [(study_id, name, *values) for name, values in zip(ids, logits.tolist())]
     table = pd.DataFrame(rows, columns=["study_id", "row_id", *GRADE_COLUMNS])
     return table.assign(minutes=minutes)
 
