@@ -27,7 +27,6 @@ from utils.presets import get_preset
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ("03_train", "04_infer")
-SMALL = {"locator_px": 64, "locator_width": 8, "locator_slices": 2, "crop_px": 32, "slices": 3}
 STUDIES = 6
 SHORT = {"locator_epochs": 2, "grader_epochs": 2, "folds": 2, "train_folds": (0,), "workers": 0}
 
@@ -36,9 +35,7 @@ def trainings(prepared: Path) -> dict[str, bool]:
     """A small training with each preset's batch and accumulation, stopped and resumed."""
     checks = {}
     for name in ("t4", "l4"):
-        preset = replace(
-            get_preset(name), **SMALL, **SHORT, features=32, pretrained=False, backbone="small"
-        )
+        preset = replace(get_preset(name), **pretended_gpu.SMALL, **SHORT)
         with tempfile.TemporaryDirectory() as folder:
             found = stops_and_resumes(preset, prepared, Path(folder) / "run")
         checks |= {f"{name}, {models.precision()}: {check}": held for check, held in found.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pretended_gpu
 import torch
-from pretended_gpu import WAITS, Pretended
+from pretended_gpu import SMALL, WAITS, Pretended
 from torch.utils.data import default_collate
 
 from utils import inference, models
@@ -22,10 +22,7 @@ from utils.presets import Preset, get_preset
 from utils.training import GraderDataset, Jitter, LocatorDataset, losses
 from utils.training.samples import StudyDataset, to_device
 
-SMALL = {"locator_px": 64, "locator_width": 8, "locator_slices": 2, "crop_px": 32, "slices": 3}
-PRESETS = {
-    "scanner": replace(get_preset("t4"), **SMALL, features=32, pretrained=False, backbone="small"),
-}
+PRESETS = {"scanner": replace(get_preset("t4"), **SMALL)}
 PRESETS["randomised"] = replace(PRESETS["scanner"], intensity="randomised", truncation=0.5)
 
 

@@ -27,6 +27,11 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 # Tensors of a subclass cannot be inference tensors. Here, because decorators ask when imported.
 torch.inference_mode = lambda mode=True: torch.no_grad()
 
+# Settings of models that are fast without a GPU, for presets that are meant for one.
+SMALL = {
+    **{"locator_px": 64, "locator_width": 8, "locator_slices": 2, "crop_px": 32, "slices": 3},
+    **{"features": 32, "pretrained": False, "backbone": "small"},
+}
 CUDA = torch.device("cuda", 0)
 HALVES = (torch.float16, torch.bfloat16)
 aten = torch.ops.aten

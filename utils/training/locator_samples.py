@@ -34,9 +34,8 @@ from utils.rsna import (
 )
 from utils.training.samples import Array, StudyDataset
 
-# Of the searches of a study, the fractions that one epoch shows: canal, foramina, recesses.
-SHOWN = (1.0, 0.5, 0.6)
-_KINDS = ("canal", "foramen", "recess")
+# The fraction of a study's searches that one epoch shows, by kind, in the order of FAMILIES.
+SHOWN = {"canal": 1.0, "foramen": 0.5, "recess": 0.6}
 FORAMEN_SLICES, RECESS_SLICES = 8, 5  # cached for each side and level, and for each level
 CANAL_ON = {"canal_t2": SAGITTAL_T2, "canal_t1": SAGITTAL_T1}
 FORAMINA = [*rows_of("foraminal", "Left"), *rows_of("foraminal", "Right")]
@@ -134,8 +133,7 @@ class LocatorDataset(StudyDataset):
         crops, points = _of(cached, kind)
         chosen = np.arange(len(crops))
         if self.augment:
-            share = SHOWN[_KINDS.index(kind)]
-            chosen = rng.permutation(len(crops))[: round(share * len(crops))]
+            chosen = rng.permutation(len(crops))[: round(SHOWN[kind] * len(crops))]
         px_per_mm = (self.preset.locator_px // 2) / LOCAL_CROP_MM
         shifts = rng.normal(0, LOCAL_SHIFT_MM, (len(chosen), 2)) * px_per_mm
         return self._search(kind, (crops[chosen], points[chosen]), 2, shifts, rng)

@@ -76,7 +76,7 @@ def locator_weights(data: LocatorDataset) -> Tensor:
     shows."""
     points = data.points[data.points.study_id.isin(data.studies)]
     counts = points.condition.map(FAMILY).value_counts().reindex(FAMILIES, fill_value=0)
-    shown = counts.to_numpy(float) * SHOWN / max(len(data), 1)
+    shown = counts.to_numpy(float) * list(SHOWN.values()) / max(len(data), 1)
     return torch.as_tensor(shown, dtype=torch.float32)
 
 

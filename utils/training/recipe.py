@@ -89,7 +89,8 @@ def fit(
     init_from    a finished run whose weights are the initial ones (warm start), and whose models'
                  shape replaces the preset's
     Leaves fold*/{locator,grader}/{model.safetensors,history.csv}, fold*/points.csv, oof.csv,
-    prior.csv and run.json. Raises TrainingError, PreparedDataError, RunError or PresetError.
+    prior.csv and run.json. Raises TrainingError, PreparedDataError, RunError, PresetError, or
+    BackboneError where pretrained weights cannot be had.
     """
     prepared, folder, preset = Path(prepared), Folder(run, backup), get_preset(preset)
     folds = _folds(prepared, preset)

@@ -219,11 +219,14 @@ class Trainer:
         batch came."""
         self.model.train()
         total = torch.zeros(2, len(self.weights), device=self.accelerator.device)
+        counted = torch.zeros((), device=self.accelerator.device)
         for batch in self.loader:
             sums = self.step(batch)
-            total += torch.where(sums.isfinite().all(), sums, 0)
+            is_finite = sums.isfinite().all()
+            total += torch.where(is_finite, sums, 0)
+            counted += is_finite
         loss, weight = self.accelerator.reduce(total)
-        if not weight.any():
+        if not self.accelerator.reduce(counted):
             return float("nan")  # no step had a finite loss: run() stops
         return float((loss / weight.clamp(min=1e-6)).mean())
 
