@@ -34,6 +34,24 @@ def spoil_steps(monkeypatch, spoiled):
     monkeypatch.setattr(recipe, "grader_terms", terms)
 
 
+def test_an_epoch_without_labels_is_no_overflow(prepared, tmp_path, monkeypatch):
+    """Its loss and its weights are 0, which is finite."""
+    true_terms = recipe.locator_terms
+    monkeypatch.setattr(recipe, "locator_terms", lambda *args, **kw: 0 * true_terms(*args, **kw))
+    with pytest.raises(_EnoughError):
+        training.fit(prepared, tmp_path, TINY, report=_enough)
+    history = pd.read_csv(tmp_path / "fold0" / "locator" / "history.csv")
+    assert history.loss.tolist() == [0]
+
+
+class _EnoughError(Exception):
+    pass
+
+
+def _enough(name, history):
+    raise _EnoughError
+
+
 def test_a_step_that_is_not_finite_is_skipped_and_reported(prepared, tmp_path, monkeypatch, caplog):
     spoil_steps(monkeypatch, {1})
     assert training.fit(prepared, tmp_path, replace(TINY, mixup=0.0, batch=1))
