@@ -272,9 +272,8 @@ def main() -> None:
         warnings.simplefilter("always")
         folder = Path(name)
         prepared = folder / "prepared"
-        prepare.prepare(
-            phantom.make_dataset(folder / "data", SPEC), prepared, folds=presets[0].folds
-        )
+        root, (first, *_) = phantom.make_dataset(folder / "data", SPEC), presets
+        prepare.prepare(root, prepared, folds=first.folds, spacing_mm=first.spacing_mm)
         holds = measure(presets, prepared, folder, a.steps)
     for line in sorted({f"{w.category.__name__}: {w.message}" for w in said}):
         print(f"warned  {line[:200]}")

@@ -50,7 +50,8 @@ def trained(home: Path, preset: Preset) -> Path:
     """
     os.environ["LUMBAR_HOME"] = str(home)
     work = workspace.open_workspace("phantom", preset)
-    prepare.prepare(work.data, work.prepared, folds=preset.folds)
+    as_set = {"folds": preset.folds, "spacing_mm": preset.spacing_mm}
+    prepare.prepare(work.data, work.prepared, **as_set)
     training.fit(work.prepared, work.run, preset)
     studies = len(pd.read_csv(work.run / "oof.csv")) // len(TARGETS)
     print(f"trained in {minutes(work.run):.1f} minutes")

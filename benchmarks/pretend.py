@@ -61,14 +61,16 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="the card has native bf16")
     a = parser.parse_args()
     root = phantom.make_dataset(a.home / "data" / "pretend", STUDIES)
-    prepare.prepare(root, a.home / "prepared" / "pretend", folds=SHORT["folds"])
+    spacing_mm = get_preset("t4").spacing_mm
+    prepared = a.home / "prepared" / "pretend"
+    prepare.prepare(root, prepared, folds=SHORT["folds"], spacing_mm=spacing_mm)
     os.environ["LUMBAR_HOME"] = str(a.home)
     pretended_gpu.restart_with_engine()
     pretended_gpu.install(a.bf16)
     os.environ["MPLBACKEND"] = "Agg"
     warnings.simplefilter("ignore")
     with pretended_gpu.Pretended():
-        checks = trainings(a.home / "prepared" / "pretend")
+        checks = trainings(prepared)
         for notebook in NOTEBOOKS:
             checks |= cells(notebook)
     failed = [name for name, holds in checks.items() if not holds]

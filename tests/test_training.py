@@ -167,6 +167,11 @@ def test_a_preset_wants_as_many_folds_as_it_has(prepared, tmp_path):
         training.fit(prepared, tmp_path / "run", replace(TINY, folds=3))
 
 
+def test_a_preset_wants_images_as_fine_as_it_is_graded_with(prepared, tmp_path):
+    with pytest.raises(PreparedDataError, match=r"at 0\.75 mm .* wants 0\.4: .*another folder"):
+        training.fit(prepared, tmp_path / "run", replace(TINY, spacing_mm=0.4))
+
+
 def test_a_finished_run_is_not_trained_again(prepared, tiny_run):
     before = digest(tiny_run)
     assert training.fit(prepared, tiny_run, TINY, report=kill_after("locator", 1))

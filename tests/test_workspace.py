@@ -23,7 +23,7 @@ def test_everything_is_under_one_home(monkeypatch, tmp_path):
     monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
     work = workspace.open_workspace("phantom", "t4", data=False)
     assert work.data == tmp_path / "data" / "phantom-128"
-    assert work.prepared == tmp_path / "prepared" / "phantom-128"
+    assert work.prepared == tmp_path / "prepared" / "phantom-128-0.4mm"
     assert work.run == tmp_path / "runs" / "phantom-128-t4"
 
 
@@ -70,6 +70,12 @@ def test_the_sample_is_fetched_into_the_home(monkeypatch, tmp_path):
     monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
     monkeypatch.setattr(kaggle, "download_sample", download_sample)
     assert workspace.open_workspace("sample").data == tmp_path / "data" / "sample"
+
+
+def test_finer_images_have_a_folder_of_their_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    work = workspace.open_workspace("kaggle", "t4", data=False)
+    assert work.prepared == tmp_path / "prepared" / "kaggle-0.4mm"
 
 
 def test_a_workspace_says_where_everything_is_and_what_exists(monkeypatch, tmp_path):

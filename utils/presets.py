@@ -11,6 +11,7 @@ from utils.phantom import SIZES, PhantomError, PhantomSpec
 
 INTENSITIES = ("scanner", "randomised")  # kinds of intensity augmentation
 POPULATIONS = ("labels", "patients")
+SPACING_MM = 0.75  # mm per pixel at which images are prepared, unless a preset says otherwise
 _LEAST = {"int": 1, "float": 1e-9}  # of a number, unless its name is in _RANGES
 _RANGES = {
     **dict.fromkeys(("truncation", "label_noise", "view_dropout"), (0, 1)),
@@ -31,6 +32,7 @@ class Preset:
 
     name: str
     phantom: PhantomSpec = field(default_factory=PhantomSpec)  # stands in for the real data
+    spacing_mm: float = SPACING_MM  # finer images are resampled to this when they are prepared
     # cross-validation: how many folds there are, and which of them are trained
     folds: int = 4
     train_folds: tuple[int, ...] = (0,)
@@ -136,6 +138,7 @@ _ZERO_SHOT: dict[str, Any] = _LONG | {
     "grader_epochs": 20,  # twice as many overfit this phantom: worse on another version of it
 }
 _GPU: dict[str, Any] = {
+    "spacing_mm": 0.4,  # a crop of 48 mm has 120 pixels of the image, and not 64
     "train_folds": (0, 1, 2, 3),
     "locator_px": 256,
     "locator_mm": 320.0,

@@ -14,7 +14,7 @@ from utils.course import kaggle
 from utils.course.environment import PROJECT, environment, home, report
 from utils.errors import LumbarError
 from utils.phantom import make_dataset
-from utils.presets import Preset, get_preset, shaped_like
+from utils.presets import SPACING_MM, Preset, get_preset, shaped_like
 
 __all__ = [
     "RELEASED",
@@ -107,7 +107,8 @@ def open_workspace(
         name = folder.name
     base.mkdir(parents=True, exist_ok=True)
     run = base / "runs" / f"{name}-{preset.name}"
-    return Workspace(source, preset, folder, base / "prepared" / name, run, base)
+    finer = "" if preset.spacing_mm == SPACING_MM else f"-{preset.spacing_mm:g}mm"
+    return Workspace(source, preset, folder, base / "prepared" / f"{name}{finer}", run, base)
 
 
 def make_phantom(folder: Path, preset: Preset, only_test: bool = False) -> None:

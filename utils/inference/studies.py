@@ -116,7 +116,8 @@ def _one_by_one(tables: Tables, run: Run, made_of: dict[int, str]) -> Iterator[p
     failed = 0
     for study_id in tqdm(made_of, desc="grading", unit="study"):
         try:
-            rows = predict_study(run, prepare_study(tables, study_id))
+            study = prepare_study(tables, study_id, run.preset.spacing_mm)
+            rows = predict_study(run, study)
         except Exception as error:  # one study must not cost the others theirs
             failed += 1
             if failed == len(made_of) > 1:

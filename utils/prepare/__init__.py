@@ -15,7 +15,7 @@ A prepared data set is one folder::
     crops/                        what training has cut from it; may be deleted
 """
 
-from utils.prepare.dataset import check_still_there, prepare
+from utils.prepare.dataset import check_spacing, check_still_there, prepare
 from utils.prepare.fingerprint import fingerprint
 from utils.prepare.folds import make_folds
 from utils.prepare.normalisation import DIRECTIONS, canonical, prepare_series, resample, trim
@@ -30,6 +30,7 @@ __all__ = [
     "PreparedStudy",
     "UnusablePoint",
     "canonical",
+    "check_spacing",
     "check_still_there",
     "contradictory_points",
     "fingerprint",

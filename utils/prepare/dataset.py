@@ -20,7 +20,7 @@ from utils.locks import at_work
 from utils.parallel import in_processes
 from utils.prepare.fingerprint import fingerprint
 from utils.prepare.folds import make_folds
-from utils.prepare.normalisation import AIR, AIR_FRACTION, ONE_SCALE, PERCENTILES, SPACING_MM
+from utils.prepare.normalisation import AIR, AIR_FRACTION, ONE_SCALE, PERCENTILES
 from utils.prepare.storage import (
     PreparedDataError,
     load_study,
@@ -28,14 +28,21 @@ from utils.prepare.storage import (
     save_study,
 )
 from utils.prepare.study import prepare_study
+from utils.presets import SPACING_MM
 from utils.rsna import Tables, load_tables
 
 OLD_S = 3600  # a file that is being written is younger
+_AGAIN = "delete it or choose another folder"
 VERSION = 4  # raise when the content of a prepared data set changes
 
 
 def prepare(
-    root: str | Path, out: str | Path, jobs: int = 2, folds: int = 4, seed: int = 0
+    root: str | Path,
+    out: str | Path,
+    jobs: int = 2,
+    folds: int = 4,
+    seed: int = 0,
+    spacing_mm: float = SPACING_MM,
 ) -> pd.DataFrame:
     """Prepare every training study of the data folder root whose images are on this disk; returns
     folds.csv, one row per study (study_id, fold).
@@ -44,6 +51,8 @@ def prepare(
     changed: files, rows of the tables, known faults. Writes labels.csv, points.csv, folds.csv and
     left_out.csv beside the studies. Runs on joblib: under `joblib.parallel_config("dask")` on a
     Dask cluster.
+
+    spacing_mm  finer images are resampled to it: half of it needs four times the disk
 
     Without labels the studies can be graded, and folds.csv is empty: there is nothing to train on.
 
@@ -58,19 +67,19 @@ def prepare(
         )
     labels = tables.labels[tables.labels.study_id.isin(studies)]
     with at_work(out):
-        _bind_to_settings(out)
+        _bind_to_settings(out, spacing_mm)
         _remove_partial_files(out)
-        _prepare_studies(tables, studies, out, jobs)
+        _prepare_studies(tables, studies, out, jobs, spacing_mm)
         _write_tables(studies, out, labels, make_folds(labels, folds, seed))
     return pd.read_csv(out / "folds.csv")
 
 
-def _bind_to_settings(out: Path) -> None:
+def _bind_to_settings(out: Path, spacing_mm: float) -> None:
     """A folder belongs to the settings it was prepared with, which are in its manifest.json; raises
     PreparedDataError if they are not the present ones."""
     settings = {
         "version": VERSION,
-        "spacing_mm": SPACING_MM,
+        "spacing_mm": spacing_mm,
         "air": [AIR, AIR_FRACTION],
         "percentiles": list(PERCENTILES),
         "one_scale": ONE_SCALE,
@@ -78,11 +87,22 @@ def _bind_to_settings(out: Path) -> None:
     manifest = out / "manifest.json"
     if not manifest.is_file():
         write_atomic(manifest, json.dumps(settings))
-    found = read_json(manifest, PreparedDataError, "delete it or choose another folder")
+    found = read_json(manifest, PreparedDataError, _AGAIN)
     if found != settings:
         raise PreparedDataError(
-            f"{out} was prepared with {found}, now asked for {settings}; "
-            "delete it or choose another folder"
+            f"{out} was prepared with {found}, now asked for {settings}; {_AGAIN}"
+        )
+
+
+def check_spacing(out: str | Path, spacing_mm: float) -> None:
+    """Raise PreparedDataError where the folder out was prepared at another spacing: models see
+    crops as sharp as in training."""
+    manifest = Path(out) / "manifest.json"
+    found = read_json(manifest, PreparedDataError, _AGAIN).get("spacing_mm")
+    if found != spacing_mm:
+        raise PreparedDataError(
+            f"{out} was prepared at {found} mm per pixel, and the preset wants {spacing_mm}: "
+            f"prepare into another folder with spacing_mm={spacing_mm} (`--spacing`)"
         )
 
 
@@ -97,10 +117,12 @@ def _remove_partial_files(out: Path) -> None:
                 partial.unlink()
 
 
-def _prepare_studies(tables: Tables, studies: list[int], out: Path, jobs: int) -> None:
+def _prepare_studies(
+    tables: Tables, studies: list[int], out: Path, jobs: int, spacing_mm: float
+) -> None:
     """Prepare and save the studies that are not there yet, or not as they are now."""
     todo = [study for study in studies if not _is_done(tables, study, out)]
-    work = (delayed(_prepare_one)(tables.only(study), study, out) for study in todo)
+    work = (delayed(_prepare_one)(tables.only(study), study, out, spacing_mm) for study in todo)
     left_out = 0
     with in_processes(work, jobs, len(todo), "preparing") as progress:
         for count in progress:
@@ -108,10 +130,10 @@ def _prepare_studies(tables: Tables, studies: list[int], out: Path, jobs: int) -
             progress.set_postfix_str(f"{left_out} left out", refresh=False)
 
 
-def _prepare_one(tables: Tables, study_id: int, out: Path) -> int:
+def _prepare_one(tables: Tables, study_id: int, out: Path, spacing_mm: float) -> int:
     """Prepare and save a study; returns how much of it was left out."""
     made_of = fingerprint(tables, study_id)  # before reading: files that come meanwhile are new
-    study = prepare_study(tables, study_id)
+    study = prepare_study(tables, study_id, spacing_mm)
     check_still_there(tables.root)
     if any(why.startswith(NOT_READ) for _, why in study.left_out):
         made_of = ""  # the disk's fault: tried again next time

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from utils.dicom import Series, Slice
+from utils.presets import SPACING_MM
 
-SPACING_MM = 0.75  # finer images are resampled to this; coarser ones keep their spacing
 PERCENTILES = (1.0, 99.5)  # of a series' intensities: these become 0 and 255
 ONE_SCALE = 2.0  # series of one kind whose ranges differ by more than this factor are scaled apart
 # A border row or column is air, and cut off, if less than this fraction of its pixels is above AIR.
@@ -132,15 +132,17 @@ def trim(slices: list[Slice]) -> list[Slice]:
     return [replace(s, pixels=s.pixels[box], origin=s.to_patient(corner)) for s in slices]
 
 
-def prepare_series(parts: list[Series]) -> list[Series]:
+def prepare_series(parts: list[Series], spacing_mm: float = SPACING_MM) -> list[Series]:
     """All series of one kind: in standard directions, in known mm, as uint8 on a common scale,
-    without air at the edges.
+    without air at the edges. Images finer than spacing_mm are resampled to it.
 
     The directions are those of all series together: a block through L5/S1 alone can be nearer to
     coronal than to axial.
     """
     orientation = Series(tuple(s for one in parts for s in one.slices)).orientation
-    oriented = [[resample(canonical(s, orientation)) for s in one.slices] for one in parts]
+    oriented = [
+        [resample(canonical(s, orientation), spacing_mm) for s in one.slices] for one in parts
+    ]
     limits = intensity_limits(oriented)
     prepared = []
     for one, slices, (low, high) in zip(parts, oriented, limits):

@@ -12,6 +12,7 @@ import pandas as pd
 from utils.dicom import DicomError, Series, in_order, read_series
 from utils.prepare.normalisation import prepare_series
 from utils.prepare.points import contradictory_points, points_in_mm
+from utils.presets import SPACING_MM
 from utils.rsna import AXIAL_T2, SERIES, Tables, known_faults
 
 
@@ -79,12 +80,12 @@ def read_study(tables: Tables, study_id: int) -> dict[str, Series]:
     return dict(sorted(found, key=lambda pair: len(pair[1])))
 
 
-def prepare_study(tables: Tables, study_id: int) -> PreparedStudy:
-    """Read and prepare one study in memory. What cannot be used is left out and named, never
-    raised."""
+def prepare_study(tables: Tables, study_id: int, spacing_mm: float = SPACING_MM) -> PreparedStudy:
+    """Read and prepare one study in memory, images finer than spacing_mm resampled to it. What
+    cannot be used is left out and named, never raised."""
     usable, left_out = _usable_series(tables, study_id)
     raw = {int(row.series_id): series for row, series in usable}
-    series = _prepare_by_kind(usable)
+    series = _prepare_by_kind(usable, spacing_mm)
     kinds = {part.description for part in series}
     left_out += [(name, "no such series in this study") for name in SERIES if name not in kinds]
     points, unusable = points_in_mm(tables.points[tables.points.study_id == study_id], raw)
@@ -96,14 +97,14 @@ def prepare_study(tables: Tables, study_id: int) -> PreparedStudy:
     return PreparedStudy(int(study_id), tuple(series), sound, tuple(left_out))
 
 
-def _prepare_by_kind(usable: list[tuple[Any, Series]]) -> list[PreparedSeries]:
+def _prepare_by_kind(usable: list[tuple[Any, Series]], spacing_mm: float) -> list[PreparedSeries]:
     """All series of a kind are prepared together, because they share directions and scale."""
     kinds = defaultdict(list)
     for row, series in usable:
         kinds[row.series_description].append((int(row.series_id), series))
     ready = []
     for description, members in kinds.items():
-        prepared = prepare_series([series for _, series in members])
+        prepared = prepare_series([series for _, series in members], spacing_mm)
         for (series_id, _), series in zip(members, prepared):
             ready.append(PreparedSeries(series_id, description, series))
     return ready

@@ -25,7 +25,7 @@ from utils.files import Folder, digest, read_json, read_table
 from utils.inference import Run, load_run
 from utils.locks import at_work
 from utils.models import WEIGHTS, Grader, Locator, backbone
-from utils.prepare import PreparedDataError, load_table
+from utils.prepare import PreparedDataError, check_spacing, load_table
 from utils.presets import Preset, get_preset, shaped_like
 from utils.rsna import grade_frequencies
 from utils.training.evaluation import SMOOTHING, measure_locator, measured_jitter, out_of_fold
@@ -94,6 +94,7 @@ def fit(
     """
     prepared, folder, preset = Path(prepared), Folder(run, backup), get_preset(preset)
     folds = _folds(prepared, preset)
+    check_spacing(prepared, preset.spacing_mm)
     initial = load_run(init_from) if init_from else None
     if initial:
         preset = replace(shaped_like(preset, initial.preset), init_from=initial.name)
