@@ -11,7 +11,6 @@ exceed the difference between the seeds of one row.
 import os
 import tempfile
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from utils.files import Folder
 from utils.models import Grader, intensity
 from utils.prepare import PreparedStudy
 from utils.presets import Preset, get_preset
-from utils.training import GraderDataset, GraderSample, Jitter, losses, processes, trainer
+from utils.training import GraderDataset, GraderSample, Jitter, losses, processes, tasks, trainer
 
 
 def unweighted_terms(model: Grader, batch: GraderSample, preset: Preset) -> Tensor:
@@ -136,16 +135,8 @@ def train_grader(preset: Preset, seed: int, bench: Bench, folder: Path) -> Grade
         data.cache_crops(os.cpu_count() or 1)
     torch.manual_seed(seed)
     grader = Grader(preset)
-    task = trainer.Task(
-        folder=Folder(folder),
-        model=grader,
-        train=train,
-        held_out=validation,
-        terms=partial(losses.grader_terms, preset=preset),
-        weights=losses.grader_weights(train),
-        epochs=preset.grader_epochs,
-        learning_rate=preset.grader_rate,
-    )
+    grader.expect(train.prior)
+    task = tasks.grader_task(Folder(folder), grader, train, validation, preset)
     trainer.train(task, preset, processes.make_accelerator(preset), trainer.Limits())
     return grader
 

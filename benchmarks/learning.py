@@ -13,7 +13,6 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +25,7 @@ from utils.models import Grader, Locator
 from utils.phantom import PhantomSpec
 from utils.presets import Preset, get_preset
 from utils.rsna import TARGETS
-from utils.training import GraderDataset, Jitter, LocatorDataset, losses, processes, trainer
+from utils.training import GraderDataset, Jitter, LocatorDataset, processes, tasks, trainer
 
 SEED = 4242  # of the held-out phantoms; presets use others
 TYPICAL_JITTER = Jitter((2.0,) * 3, (0.1,) * 3)  # as a locator errs; only for timing
@@ -140,21 +139,14 @@ def make_trainer(
     has so many steps."""
     studies = pd.read_csv(prepared / "folds.csv").study_id.tolist()
     studies *= -(-least_steps * preset.batch // len(studies))
-    data: LocatorDataset | GraderDataset
-    net: Locator | Grader
-    if model == "locator":
-        data = LocatorDataset(prepared, studies, preset)
-        net = Locator(preset)
-        terms = partial(losses.locator_terms, preset=preset)
-        weights = losses.locator_weights(data)
-    else:
-        data = GraderDataset(prepared, studies, preset, TYPICAL_JITTER)
-        net = Grader(preset)
-        terms = partial(losses.grader_terms, preset=preset)
-        weights = losses.grader_weights(data)
-    data.cache_crops(os.cpu_count() or 1)
     folder = Folder(prepared / ".benchmark")
-    task = trainer.Task(folder, net, data, data, terms, weights, epochs=1, learning_rate=1e-3)
+    if model == "locator":
+        searched = LocatorDataset(prepared, studies, preset)
+        task = tasks.locator_task(folder, Locator(preset), searched, searched, preset)
+    else:
+        graded = GraderDataset(prepared, studies, preset, TYPICAL_JITTER)
+        task = tasks.grader_task(folder, Grader(preset), graded, graded, preset)
+    task.train.cache_crops(os.cpu_count() or 1)
     accelerator = processes.make_accelerator(preset)
     return trainer.Trainer(task, preset, accelerator, trainer.Limits())
 

@@ -148,6 +148,7 @@ def _grader_batch(preset: Preset) -> tuple[GraderSample, Callable]:
         affine=_zeros(count, views, 2, 3),
         intensity=_zeros(count, views, len(intensity.IDENTITY)),
         own=_zeros(count),
+        region=_zeros(count, 4),
         seed=_Seeds(count),
     )
     return sample, losses.grader_terms

@@ -11,7 +11,6 @@ finished is not computed again.
 
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from utils.models import Grader
 from utils.prepare import PreparedStudy, load_study
 from utils.presets import Preset
 from utils.rsna import GRADE_COLUMNS, TARGETS, row_id
-from utils.training import GraderDataset, Jitter, losses, processes, trainer
+from utils.training import GraderDataset, Jitter, processes, tasks, trainer
 
 FORAMINAL = [k for k, target in enumerate(TARGETS) if target.family == "foraminal"]
 FORAMINAL_VIEWS = [int(np.flatnonzero(k == VIEW_TARGET)[0]) for k in FORAMINAL]
@@ -58,17 +57,10 @@ def train_grader(
     torch.manual_seed(preset.seed)
     grader = Grader(preset)
     data = GraderDataset(prepared, inside, preset, JITTER)
-    task = trainer.Task(
-        folder=Folder(folder),
-        model=grader,
-        train=data,
-        held_out=GraderDataset(prepared, outside, preset, None),
-        terms=partial(losses.grader_terms, preset=preset),
-        weights=losses.grader_weights(data),
-        epochs=preset.grader_epochs,
-        learning_rate=preset.grader_rate,
-    )
-    for part in (task.train, task.held_out):
+    grader.expect(data.prior)
+    held_out = GraderDataset(prepared, outside, preset, None)
+    task = tasks.grader_task(Folder(folder), grader, data, held_out, preset)
+    for part in (data, held_out):
         part.cache_crops(2)
     trainer.train(task, preset, processes.make_accelerator(preset), trainer.Limits())
     return lambda study: grade(grader, study, point_table(study.points), preset)[0]

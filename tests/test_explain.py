@@ -7,7 +7,7 @@ import torch
 
 from utils.crops import VIEW_TARGET, VIEWS
 from utils.inference import explain
-from utils.models import Grader, grader
+from utils.models import Grader
 from utils.presets import Preset
 from utils.rsna import target_index
 
@@ -41,12 +41,11 @@ def test_maps_are_fractions_of_the_strongest_pixel_and_absent_where_there_is_no_
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_the_evidence_is_where_the_prediction_comes_from(model, shown, monkeypatch):
+def test_the_evidence_is_where_the_prediction_comes_from(model, shown):
     """Without attention between targets, a target's evidence can only be in its own views."""
     crops, exists = shown
     for layer in model.transformer.layers:
         layer.self_attn.out_proj.weight.data.zero_()
-    monkeypatch.setattr(grader, "within_study", lambda features, *_: features)
     maps = explain.grad_cam(model, crops, exists, LEFT_L4, SEVERE)
     own = VIEW_TARGET == LEFT_L4
     assert np.nanmax(maps[own]) == pytest.approx(1)

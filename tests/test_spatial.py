@@ -152,10 +152,23 @@ def test_studies_are_mixed_in_pairs_that_a_halved_batch_keeps():
     assert spatial.partners(torch.arange(1)).tolist() == [0]
     crops, own = torch.rand(4, 2, 1, 4, 4), torch.tensor([0.7, 0.8, 1.0, 0.6])
     exists = torch.tensor([[True, True], [True, False], [True, True], [True, True]])
-    mixed = spatial.mixup(crops, exists, own)
+    whole = torch.zeros(4, 4)
+    mixed = spatial.mix(crops, exists, own, whole)
     assert torch.allclose(mixed[0, 0], 0.7 * crops[0, 0] + 0.3 * crops[1, 0])
     assert torch.equal(mixed[0, 1], crops[0, 1])  # the partner lacks this view
     assert torch.equal(mixed[2], crops[2])
     pairs = [slice(0, 2), slice(2, 4)]
-    halves = [spatial.mixup(crops[pair], exists[pair], own[pair]) for pair in pairs]
+    halves = [spatial.mix(crops[pair], exists[pair], own[pair], whole[:2]) for pair in pairs]
     assert torch.equal(mixed, torch.cat(halves))
+
+
+def test_cutmix_takes_a_region_from_the_other_study():
+    """Worked by hand: lambda 0.75, so the other study's part is half as wide and high: here the
+    upper right quarter."""
+    crops, own = torch.rand(2, 1, 3, 4, 4), torch.tensor([0.75, 1.0])
+    region = torch.tensor([[0.5, 0.0, 1.0, 0.5], [0.0, 0.0, 0.0, 0.0]])
+    mixed = spatial.mix(crops, torch.ones(2, 1, dtype=torch.bool), own, region)
+    assert torch.equal(mixed[0, ..., :2, 2:], crops[1, ..., :2, 2:])
+    assert torch.equal(mixed[0, ..., 2:, :], crops[0, ..., 2:, :])
+    assert torch.equal(mixed[0, ..., :2], crops[0, ..., :2])
+    assert torch.equal(mixed[1], crops[1])

@@ -13,12 +13,13 @@ INTENSITIES = ("scanner", "randomised")  # kinds of intensity augmentation
 POPULATIONS = ("labels", "patients")
 SPACING_MM = 0.75  # mm per pixel at which images are prepared, unless a preset says otherwise
 _LEAST = {"int": 1, "float": 1e-9}  # of a number, unless its name is in _RANGES
-_RANGES = {
-    **dict.fromkeys(("truncation", "label_noise", "view_dropout"), (0, 1)),
-    **dict.fromkeys(("locator_epochs", "grader_epochs", "workers", "seed"), (0, math.inf)),
-    **dict.fromkeys(("mixup", "weight_decay", "ema"), (0, math.inf)),
-    **dict.fromkeys(("locator_rate", "grader_rate"), (0, math.inf)),  # at 0 weights stay
-}
+_FRACTIONS = ("truncation", "label_noise", "view_dropout", "cutmix", "dropout")
+_MAY_BE_0 = (
+    *("locator_epochs", "grader_epochs", "slice_shift", "workers", "seed"),
+    *("mixup", "weight_decay", "ema"),
+    *("locator_rate", "grader_rate", "encoder_rate"),  # at 0 weights stay as they are
+)
+_RANGES = dict.fromkeys(_FRACTIONS, (0, 1)) | dict.fromkeys(_MAY_BE_0, (0, math.inf))
 
 
 class PresetError(LumbarError):
@@ -49,18 +50,23 @@ class Preset:
     crop_mm: float = 48.0
     slices: int = 3
     features: int = 96
+    graders: int = 1  # of other seeds per fold, whose logits are averaged
     grader_epochs: int = 8
     # augmentation of both
     intensity: str = "scanner"  # as scanners differ; or "randomised", for zero-shot use
     truncation: float = 0.0  # probability that a sagittal field of view is truncated
     label_noise: float = 0.0  # probability that a label is replaced by a random one
     view_dropout: float = 0.05  # probability that a view is hidden, and that a whole series is
+    slice_shift: int = 1  # a view is now and then up to so many slices off
     mixup: float = 0.0  # alpha of the Beta distribution that lambda is drawn from; 0: no mixup
+    cutmix: float = 0.0  # probability that a mixture is one of regions, not of intensities
+    dropout: float = 0.0  # of the grader's features; half of it in its transformer
     # optimisation
     batch: int = 4  # studies in a step, of all processes together
     accumulate: int = 1  # steps whose gradients make one update
     locator_rate: float = 2e-3
     grader_rate: float = 2e-3
+    encoder_rate: float = 1.0  # of the grader's CNN, as a fraction of grader_rate
     weight_decay: float = 0.02
     clip: float = 1.0  # of the gradient's norm
     ema: float = 0.05  # the averaged weights span this fraction of all steps
@@ -85,6 +91,11 @@ class Preset:
         is_number = type(value) is int or (kind == "float" and isinstance(value, float))
         if not is_number or not math.isfinite(value) or not least <= value <= greatest:
             raise PresetError(f"{name} is {value!r}; no model can be made or trained with that")
+
+    @property
+    def grader_folders(self) -> list[str]:
+        """Those of one fold, in its folder: "grader", "grader-2" …"""
+        return ["grader", *(f"grader-{k}" for k in range(2, self.graders + 1))]
 
     def as_dict(self) -> dict:
         """For JSON."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from utils.crops import MARGIN, VIEW_TARGET, grader_crops, mirror_views
 from utils.inference.localisation import TTA_STEP, ModelError
-from utils.models import Grader, mixed_precision
+from utils.models import Ensemble, Grader, mixed_precision
 from utils.models.spatial import tta_affines, warp
 from utils.prepare import PreparedStudy
 from utils.presets import Preset
@@ -17,7 +17,7 @@ from utils.rsna import GRADES, TARGETS
 
 @torch.inference_mode()
 def grade(
-    grader: Grader, study: PreparedStudy, points: np.ndarray, preset: Preset
+    grader: Grader | Ensemble, study: PreparedStudy, points: np.ndarray, preset: Preset
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits (25, 3) at points (25, 3) mm, and which targets were visible in at least one view
     (25,).
@@ -44,7 +44,11 @@ def grade(
 
 
 def _tta_logits(
-    grader: Grader, crops: np.ndarray, exists: np.ndarray, affine: Tensor, preset: Preset
+    grader: Grader | Ensemble,
+    crops: np.ndarray,
+    exists: np.ndarray,
+    affine: Tensor,
+    preset: Preset,
 ) -> np.ndarray:
     """Logits (B, 25, 3) of crops with a margin (B, 30, S, P, P), warped by one affine (2, 3)."""
     device = next(grader.parameters()).device

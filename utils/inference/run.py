@@ -12,7 +12,7 @@ import pandas as pd
 from utils.crops import OTHER_TARGET
 from utils.errors import LumbarError
 from utils.files import digest, read_json, reason
-from utils.models import WEIGHTS, Grader, Locator, WeightsError, device, load_weights
+from utils.models import WEIGHTS, Ensemble, Grader, Locator, WeightsError, device, load_weights
 from utils.presets import Preset, PresetError
 from utils.rsna import GRADE_COLUMNS, TARGETS
 
@@ -44,7 +44,7 @@ class Run:
     folder: Path
     name: str
     preset: Preset
-    folds: tuple[tuple[Locator, Grader], ...]
+    folds: tuple[tuple[Locator, Grader | Ensemble], ...]
     prior: pd.DataFrame
     temperature: float
     training_prior: pd.DataFrame | None = None
@@ -96,7 +96,7 @@ def load_run(folder: str | Path) -> Run:
     priors = [_read_prior(_part(folder, name), above_zero=len(names) > 1) for name in names]
     return Run(
         folder=folder,
-        name=f"{folder.resolve().name} {_fingerprint(folder, content['folds'], names)}",
+        name=f"{folder.resolve().name} {_fingerprint(folder, preset, content['folds'], names)}",
         preset=preset,
         folds=folds,
         prior=priors[0],
@@ -148,25 +148,28 @@ def _read_prior(path: Path, above_zero: bool) -> pd.DataFrame:
     return table
 
 
-def _models(folder: Path, preset: Preset) -> tuple[Locator, Grader]:
-    """Locator and grader of one fold, on the GPU if there is one, ready for inference."""
+def _models(folder: Path, preset: Preset) -> tuple[Locator, Grader | Ensemble]:
+    """Locator and grader (or graders) of one fold, on the GPU if there is one, for inference."""
     plain = replace(preset, pretrained=False)  # the weights come from the run
     try:
-        locator, grader = Locator(plain), Grader(plain)
+        models = {"locator": Locator(plain)}
+        models |= {name: Grader(plain) for name in preset.grader_folders}
     except Exception as error:  # torchvision and torch raise all kinds
         raise RunError(f"{folder.parent}: its preset makes no model ({reason(error)})") from error
-    for name, model in (("locator", locator), ("grader", grader)):
+    for name, model in models.items():
         try:
             load_weights(model, folder / name / WEIGHTS)
         except WeightsError as error:
             raise RunError(f"{error}; train {folder.name} again with 03_train") from error
         model.to(device()).eval()
-    return locator, grader
+    locator, *graders = models.values()
+    return locator, graders[0] if len(graders) == 1 else Ensemble(graders)
 
 
-def _fingerprint(folder: Path, folds: list[int], priors: list[str]) -> str:
+def _fingerprint(folder: Path, preset: Preset, folds: list[int], priors: list[str]) -> str:
     """Eight hexadecimal digits that change with any file of the run."""
-    weights = [f"fold{k}/{name}/{WEIGHTS}" for k in folds for name in ("locator", "grader")]
+    models = ["locator", *preset.grader_folders]
+    weights = [f"fold{k}/{name}/{WEIGHTS}" for k in folds for name in models]
     digests = [digest(folder / name) for name in ("run.json", *weights, *priors)]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:8]
 

@@ -16,13 +16,14 @@ from utils.metrics.evaluation import (
     decisions,
     worst_rows,
 )
-from utils.metrics.priors import constant_submission, prior, weighted_prior
+from utils.metrics.priors import SMOOTHING, constant_submission, prior, weighted_prior
 from utils.metrics.resampling import better, bootstrap
 from utils.metrics.score import TERMS, Score, any_severe, match, rsna_score, score_rows, score_table
 from utils.metrics.submission import SubmissionError, as_submission, check_submission
 
 __all__ = [
     "HUMAN_KAPPA",
+    "SMOOTHING",
     "TERMS",
     "Score",
     "SubmissionError",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from utils.rsna import GRADE_COLUMNS, GRADE_WEIGHTS, GRADES, TARGETS, Target
 
+SMOOTHING = 4  # labels of the overall mix, added to every target of a prior that models begin with
 _NAMES = ["condition", "level"]
 
 

@@ -12,7 +12,7 @@ imports torchvision where its compiled part cannot be loaded.
 """
 
 from utils.models.backbone import BackboneError, backbone
-from utils.models.grader import Grader
+from utils.models.grader import Ensemble, Grader
 from utils.models.hardware import device, mixed_precision, precision
 from utils.models.locator import Locator
 from utils.models.weights import WEIGHTS, WeightsError, load_weights
@@ -20,6 +20,7 @@ from utils.models.weights import WEIGHTS, WeightsError, load_weights
 __all__ = [
     "WEIGHTS",
     "BackboneError",
+    "Ensemble",
     "Grader",
     "Locator",
     "WeightsError",

@@ -7,16 +7,19 @@ views that exist, of all studies together.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from utils.crops import TARGET_FAMILY, TARGET_LEVEL, VIEW_SERIES, VIEW_TARGET
+from utils.crops import OTHER_TARGET, TARGET_FAMILY, TARGET_LEVEL, VIEW_SERIES, VIEW_TARGET
 from utils.models.backbone import backbone
+from utils.models.blocks import FeatureNorm
 from utils.presets import Preset
-from utils.rsna import FAMILIES, GRADES, LEVELS, SERIES
+from utils.rsna import FAMILIES, GRADES, LEVELS, SERIES, TARGETS
 
 ATTENTION_HEADS = 4
-EPSILON = 1e-5  # keeps a division finite; the value of torch's own normalisation layers
+LEAST_CONTRAST = 3 / 255  # added to the standard deviation of a crop: air is not made noise
+LEAST_P = 1e-3  # of a grade that no label has
 
 
 class Grader(nn.Module):
@@ -25,8 +28,7 @@ class Grader(nn.Module):
     a transformer over all 25 targets, because levels and sides inform each other; a head per
     family.
 
-    No dropout of its own (torchvision's backbones have theirs): instead, whole views are hidden by
-    the data set, at random, but independently of how many processes train.
+    In training, features are dropped at random, and the data set hides whole views.
     """
 
     view_target: Tensor
@@ -38,6 +40,7 @@ class Grader(nn.Module):
         super().__init__()
         width = preset.features
         self.encoder = backbone(preset)
+        self.norm = FeatureNorm(width)
         self.slice_embedding = nn.Parameter(torch.zeros(preset.slices, width))
         self.lstm = nn.LSTM(width, width // 2, bidirectional=True, batch_first=True)
         self.attention = nn.Linear(width, 1)
@@ -45,8 +48,10 @@ class Grader(nn.Module):
         self.family_embedding = nn.Embedding(len(FAMILIES), width)
         self.level_embedding = nn.Embedding(len(LEVELS), width)
         self.missing = nn.Parameter(torch.zeros(width))  # the token of a target without any view
-        self.transformer = _transformer(width)
+        self.dropout = nn.Dropout(preset.dropout)
+        self.transformer = _transformer(width, preset.dropout / 2)
         self.heads = nn.ModuleList(_head(width) for _ in FAMILIES)
+        self.bias = nn.Parameter(torch.zeros(len(TARGETS), len(GRADES)))  # see `expect`
         self._register_table("view_target", VIEW_TARGET)  # (V,) index into TARGETS
         self._register_table("view_series", VIEW_SERIES)  # (V,) index into SERIES
         self._register_table("target_family", TARGET_FAMILY)  # (T,) index into FAMILIES
@@ -58,21 +63,30 @@ class Grader(nn.Module):
         """A constant that moves to the device with the model, but is not saved with its weights."""
         self.register_buffer(name, torch.as_tensor(table), persistent=False)
 
+    @torch.no_grad()
+    def expect(self, prior: np.ndarray) -> None:
+        """Begin with these probabilities (T, 3) for every study, so that what is learnt is how a
+        study differs from them."""
+        for head in self.heads:
+            nn.init.zeros_(head[1].weight)
+        of_both_sides = (prior + prior[OTHER_TARGET]) / 2
+        self.bias.copy_(torch.as_tensor(np.log(of_both_sides.clip(LEAST_P))))
+
     def forward(self, crops: Tensor, exists: Tensor) -> Tensor:
         """crops (B, V, S, px, px) in 0..1, exists (B, V) bool -> logits (B, T, 3)."""
         there = exists.flatten().nonzero()[:, 0]  # (n,) which of B V views exist
-        slices = self.encode_slices(crops, exists, there)  # (n, S, D)
+        slices = self.encode_slices(crops, there)  # (n, S, D)
         views = self.pool_slices(slices)  # (n, D)
         tokens = self.target_tokens(views, exists, there)  # (B, T, D)
         tokens = self.transformer(tokens)  # (B, T, D)
         return self.classify(tokens)  # (B, T, 3)
 
-    def encode_slices(self, crops: Tensor, exists: Tensor, there: Tensor) -> Tensor:
-        """(B, V, S, px, px) -> (n, S, D): each slice's features, relative to those of its study."""
-        present = crops.flatten(0, 1)[there]  # (n, S, px, px): only these cost anything
+    def encode_slices(self, crops: Tensor, there: Tensor) -> Tensor:
+        """(B, V, S, px, px) -> (n, S, D): the features of each slice."""
+        present = standardised(crops.flatten(0, 1)[there])  # (n, S, px, px): only these cost
         images = present.flatten(0, 1)[:, None]  # (n S, 1, px, px)
-        features = self.encoder(images).unflatten(0, (-1, crops.shape[2]))  # (n, S, D)
-        return within_study(features, exists, there // exists.shape[1])
+        features = self.dropout(self.norm(self.encoder(images)))
+        return features.unflatten(0, (-1, crops.shape[2]))
 
     def pool_slices(self, slices: Tensor) -> Tensor:
         """(n, S, D) -> (n, D): the slices of a view in context, weighted by attention."""
@@ -100,41 +114,36 @@ class Grader(nn.Module):
         return tokens + families + levels
 
     def classify(self, tokens: Tensor) -> Tensor:
-        """(B, T, D) -> logits (B, T, 3), each target's from the head of its family."""
+        """(B, T, D) -> logits (B, T, 3), each target's from the head of its family, plus `bias`."""
         every = torch.stack([head(tokens) for head in self.heads], 2)  # (B, T, families, 3)
         chosen = self.target_family.view(1, -1, 1, 1).expand(len(tokens), -1, 1, len(GRADES))
-        return every.gather(2, chosen)[:, :, 0]
+        return every.gather(2, chosen)[:, :, 0] + self.bias
 
 
-def within_study(features: Tensor, exists: Tensor, study: Tensor) -> Tensor:
-    """Features (n, S, D) of the views that exist, (B, V) bool, standardised within each study:
-    minus its mean, divided by its standard deviation, in each of the D features. study (n,): which
-    of the B studies each view is of.
+class Ensemble(nn.ModuleList):
+    """Several graders as one, which gives the mean of their logits."""
 
-    So patients are their own reference. Crops resemble each other so much that without this what
-    they have in common drowns what they differ in. (Batch normalisation does the same, but with
-    whichever other patients are in the batch.)
-    """
-    count = exists.sum(1).clamp(min=1)[:, None] * features.shape[1]  # (B, 1) slices in a study
-
-    def mean(x: Tensor) -> Tensor:
-        """(n, S, D) -> (n, 1, D)"""
-        sums = x.new_zeros(len(exists), x.shape[-1]).index_add(0, study, x.sum(1))  # (B, D)
-        return (sums / count)[study][:, None]
-
-    features = features.float()
-    centred = features - mean(features)
-    variance = mean(centred.square())  # (n, 1, D)
-    return centred / (variance + EPSILON).sqrt()
+    def forward(self, crops: Tensor, exists: Tensor) -> Tensor:
+        return torch.stack([grader(crops, exists) for grader in self]).mean(0)
 
 
-def _transformer(width: int) -> nn.TransformerEncoder:
+def standardised(crops: Tensor) -> Tensor:
+    """Crops (n, S, px, px) in 0..1, each view minus the mean of its middle slice, divided by its
+    standard deviation: brightness and contrast differ between scanners, grades do not."""
+    middle = crops[:, crops.shape[1] // 2].flatten(1)  # (n, px px)
+    mean, deviation = (
+        part[:, None, None, None] for part in (middle.mean(1), middle.std(1, correction=0))
+    )
+    return (crops - mean) / (deviation + LEAST_CONTRAST)
+
+
+def _transformer(width: int, dropout: float) -> nn.TransformerEncoder:
     """One layer, normalised first: (B, T, D) -> (B, T, D)."""
     layer = nn.TransformerEncoderLayer(
-        width, ATTENTION_HEADS, 2 * width, dropout=0.0, batch_first=True, norm_first=True
+        width, ATTENTION_HEADS, 2 * width, dropout, batch_first=True, norm_first=True
     )
     return nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
 
 
 def _head(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(GRADES)))
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(GRADES), bias=False))

@@ -140,9 +140,19 @@ def partners(x: Tensor) -> Tensor:
     return torch.cat([pairs, x[even:]])
 
 
-def mixup(crops: Tensor, exists: Tensor, own: Tensor) -> Tensor:
-    """Mixup (Zhang 2018): lambda (B,) times a study's own crops plus the rest of its partner's,
-    where both have the view."""
-    weight = own.view(-1, 1, 1, 1, 1)
+def mix(crops: Tensor, exists: Tensor, own: Tensor, region: Tensor) -> Tensor:
+    """Crops (B, V, S, px, px) of studies, each mixed with its partner's where both have the view.
+
+    own     lambda (B,): so much is the study's own
+    region  (B, 4) left, top, right, bottom in 0..1. Where it is empty, lambda times the study's
+            crops plus the rest of the partner's (mixup, Zhang 2018); else the partner's crops
+            within the region, which is 1 - lambda of the whole (cutmix, Yun 2019)
+    """
+    grid = (torch.arange(crops.shape[-1], device=crops.device) + 0.5) / crops.shape[-1]
+    left, top, right, bottom = (edge[:, None] for edge in region.unbind(1))
+    columns, rows = (grid > left) & (grid < right), (grid > top) & (grid < bottom)  # (B, px)
+    outside = ~(rows[:, :, None] & columns[:, None, :])  # (B, px, px)
+    is_cut = (right > left)[..., None]
+    weight = torch.where(is_cut, outside.to(own.dtype), own[:, None, None])[:, None, None]
     both = (exists & partners(exists))[..., None, None, None]
     return torch.where(both, weight * crops + (1 - weight) * partners(crops), crops)

@@ -12,7 +12,7 @@ from utils import metrics
 from utils.crops import nearest, point_table
 from utils.dicom import Series
 from utils.inference import grade, locate
-from utils.models import Grader, Locator
+from utils.models import Ensemble, Grader, Locator
 from utils.prepare import PreparedStudy, load_study, load_table
 from utils.presets import Preset
 from utils.rsna import FAMILIES, FAMILY, GRADE_COLUMNS, TARGETS, row_id, studies_of
@@ -26,7 +26,6 @@ MAD_TO_STD = 1.48  # a normal distribution's standard deviation over its median 
 # Limits of the jitter, for a set of points may be small: least, usual, greatest.
 STD_MM = (0.5, 2.0, 6.0)
 OFF_SLICE = (0.05, 0.1, 0.3)
-SMOOTHING = 4  # labels of the overall mix, added to every target of a prior
 
 
 def measure_locator(
@@ -91,12 +90,16 @@ def measured_jitter(points: pd.DataFrame) -> Jitter:
 
 
 def out_of_fold(
-    locator: Locator, grader: Grader, prepared: Path, studies: list[int], preset: Preset
+    locator: Locator,
+    grader: Grader | Ensemble,
+    prepared: Path,
+    studies: list[int],
+    preset: Preset,
 ) -> pd.DataFrame:
     """Logits for studies neither model was trained on, by the same path as inference: study_id,
     row_id and three logits; those of the prior where nothing of the level is visible."""
     labels = load_table(prepared, "labels.csv")
-    prior = np.log(metrics.prior(labels, smoothing=SMOOTHING).loc[list(TARGETS)].to_numpy())
+    prior = np.log(metrics.prior(labels, smoothing=metrics.SMOOTHING).loc[list(TARGETS)].to_numpy())
     rows = []
     for study_id in tqdm(studies, desc="grading held-out studies", unit="study"):
         study = load_study(prepared, study_id)

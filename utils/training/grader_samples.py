@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from utils import metrics
 from utils.crops import (
     MARGIN,
     TARGET_FAMILY,
@@ -30,6 +31,7 @@ from utils.training.samples import Array, StudyDataset
 # Standard deviations of the logarithm of the zoom and of the rotation; chosen by eye.
 ZOOM, TURN_DEGREES = 0.06, 5.0
 NO_LABEL = -1
+NOT_MIXED = np.float32(1), np.zeros(4, np.float32)  # lambda and region
 _FAMILY_OF_VIEW = TARGET_FAMILY[VIEW_TARGET]
 
 
@@ -50,6 +52,7 @@ class GraderSample(NamedTuple):
     affine     (30, 2, 3), see models.spatial
     intensity  (30, K), see models.intensity
     own        (): the proportion (mixup's lambda) of this study in its mixture
+    region     (4,): what cutmix takes from the other study, see models.spatial.mix
     """
 
     crops: Array
@@ -58,6 +61,7 @@ class GraderSample(NamedTuple):
     affine: Array
     intensity: Array
     own: Array
+    region: Array
     seed: Array = None
 
 
@@ -65,19 +69,26 @@ class GraderDataset(StudyDataset):
     """Studies as GraderSamples, jittered by as much as the locator errs; without jitter, held
     out."""
 
-    name, settings = "grader", ("crop_px", "crop_mm", "slices")
+    name, settings = "grader", ("crop_px", "crop_mm", "slices", "slice_shift")
 
     def __init__(
         self, prepared: str | Path, studies: list[int], preset: Preset, jitter: Jitter | None
     ):
         super().__init__(prepared, studies, preset, augment=jitter is not None)
         self.jitter = jitter or Jitter()
-        self.grades = grade_table(load_table(self.prepared, "labels.csv"))
+        labels = load_table(self.prepared, "labels.csv")
+        self.labels = labels[labels.study_id.isin(studies)]
+        self.grades = grade_table(self.labels)
+
+    @property
+    def prior(self) -> np.ndarray:
+        """The weighted prior of these studies' labels (25, 3)."""
+        return metrics.prior(self.labels, smoothing=metrics.SMOOTHING).loc[list(TARGETS)].to_numpy()
 
     def make_crops(self, study: PreparedStudy) -> dict[str, np.ndarray]:
         """The crops of the 25 targets, with a margin for augmentation, and which exist."""
         points = point_table(study.points)
-        crops, exists = grader_crops(study, points, self.preset, MARGIN, beside=1)
+        crops, exists = grader_crops(study, points, self.preset, MARGIN, self.preset.slice_shift)
         return {"crops": as_uint8(crops), "exists": exists}
 
     def sample(
@@ -86,7 +97,8 @@ class GraderDataset(StudyDataset):
         """One study as the grader is given it, augmented in training."""
         crops, exists, grades = cached["crops"], cached["exists"], self.grades[study_id]
         if not self.augment:
-            return self._as_it_is(crops[:, 1:-1], exists, grades)
+            first = self.preset.slice_shift
+            return self._as_it_is(crops[:, first : first + self.preset.slices], exists, grades)
         crops = self._off_slice(crops, rng)
         exists = self._drop_views(exists, rng)
         flip = np.zeros(len(VIEWS), bool)
@@ -95,20 +107,20 @@ class GraderDataset(StudyDataset):
         affines = self._affines(flip, rng)
         vectors = np.stack([self.intensity_vector(rng) for _ in SERIES])[VIEW_SERIES]
         grades = add_label_noise(grades, self.preset.label_noise, rng)
-        own = self._mixup_lambda(rng)
-        return GraderSample(crops, exists, grades, affines, vectors, own)
+        return GraderSample(crops, exists, grades, affines, vectors, *self._mixture(rng))
 
     def _as_it_is(self, crops: np.ndarray, exists: np.ndarray, grades: np.ndarray) -> GraderSample:
         affines = np.stack([identity_affine()] * len(VIEWS))
         vectors = np.stack([intensity.IDENTITY] * len(VIEWS))
-        return GraderSample(crops, exists, grades, affines, vectors, np.float32(1))
+        return GraderSample(crops, exists, grades, affines, vectors, *NOT_MIXED)
 
     def _off_slice(self, crops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Of the cached slices those that are shown: now and then one slice off."""
+        """Of the cached slices those that are shown: now and then some slices off."""
         probability = np.take(self.jitter.off_slice, _FAMILY_OF_VIEW)
+        most = self.preset.slice_shift
         chosen = rng.random(len(VIEWS)) < probability
-        off = np.where(chosen, rng.choice([-1, 1], len(VIEWS)), 0)
-        slices = 1 + off[:, None] + np.arange(self.preset.slices)
+        off = rng.choice([-1, 1], len(VIEWS)) * rng.integers(1, most + 1, len(VIEWS)) if most else 0
+        slices = most + np.where(chosen, off, 0)[:, None] + np.arange(self.preset.slices)
         return crops[np.arange(len(VIEWS))[:, None], slices]
 
     def _drop_views(self, exists: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -126,13 +138,18 @@ class GraderDataset(StudyDataset):
         affines = [sample_affine(rng, *of, ZOOM, TURN_DEGREES) for of in zip(shifts, flip)]
         return np.stack(affines)
 
-    def _mixup_lambda(self, rng: np.random.Generator) -> np.float32:
-        """From Beta(alpha, alpha), at least one half: a study keeps the larger part of its
-        mixture."""
+    def _mixture(self, rng: np.random.Generator) -> tuple[np.float32, np.ndarray]:
+        """Lambda from Beta(alpha, alpha), at least one half: a study keeps the larger part of its
+        mixture. For cutmix also a square, somewhere, that is the rest."""
         if not self.preset.mixup:
-            return np.float32(1)
+            return NOT_MIXED
         own = rng.beta(self.preset.mixup, self.preset.mixup)
-        return np.float32(max(own, 1 - own))
+        own = np.float32(max(own, 1 - own))
+        if rng.random() >= self.preset.cutmix:
+            return own, NOT_MIXED[1]
+        side = np.sqrt(1 - own)
+        corner = rng.uniform(0, 1 - side, 2)
+        return own, np.concatenate([corner, corner + side]).astype(np.float32)
 
 
 def add_label_noise(grades: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:

@@ -19,7 +19,7 @@ from utils.models.locator import STRIDE
 from utils.models.spatial import (
     heat_maps,
     in_bounds,
-    mixup,
+    mix,
     partners,
     truncate,
     warp,
@@ -122,8 +122,8 @@ def _heat_terms(log_p: Tensor, log_absent: Tensor, heat: Tensor, absent: Tensor)
 
 
 def augmented_crops(batch: GraderSample, preset: Preset, mixed: bool = True) -> Tensor:
-    """A batch after augmentation: crops (B, 30, S, px, px) in 0..1. mixed: also mixup, if the
-    preset has it."""
+    """A batch after augmentation: crops (B, 30, S, px, px) in 0..1. mixed: also with each other, if
+    the preset has mixup."""
     x, affine, vectors = (
         part.flatten(0, 1) for part in (batch.crops, batch.affine, batch.intensity)
     )
@@ -131,7 +131,9 @@ def augmented_crops(batch: GraderSample, preset: Preset, mixed: bool = True) -> 
         warped = warp(x.float() / 255, affine, preset.crop_px)
         crops = intensity.apply(warped, vectors, batch.seed.tolist(), preset.intensity)
     crops = crops.unflatten(0, batch.exists.shape)
-    return mixup(crops, batch.exists, batch.own) if preset.mixup and mixed else crops
+    if not (preset.mixup and mixed):
+        return crops
+    return mix(crops, batch.exists, batch.own, batch.region)
 
 
 def grader_weights(data: GraderDataset) -> Tensor:

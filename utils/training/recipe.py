@@ -24,15 +24,15 @@ from utils import metrics
 from utils.files import Folder, digest, read_json, read_table
 from utils.inference import Run, load_run
 from utils.locks import at_work
-from utils.models import WEIGHTS, Grader, Locator, backbone
+from utils.models import WEIGHTS, Ensemble, Grader, Locator, backbone
 from utils.prepare import PreparedDataError, check_spacing, load_table
 from utils.presets import Preset, get_preset, shaped_like
 from utils.rsna import grade_frequencies
-from utils.training.evaluation import SMOOTHING, measure_locator, measured_jitter, out_of_fold
+from utils.training.evaluation import measure_locator, measured_jitter, out_of_fold
 from utils.training.grader_samples import GraderDataset, Jitter
 from utils.training.locator_samples import LocatorDataset
-from utils.training.losses import grader_terms, grader_weights, locator_terms, locator_weights
 from utils.training.processes import make_accelerator
+from utils.training.tasks import grader_task, locator_task
 from utils.training.trainer import (
     Limits,
     Report,
@@ -42,7 +42,7 @@ from utils.training.trainer import (
 )
 
 _FOLDS_KEY = "studies and their folds"
-_PARTS = (f"locator/{WEIGHTS}", "points.csv", f"grader/{WEIGHTS}", "oof.csv")  # of one fold
+SEEDS_APART = 1000  # of the graders of one fold; models of other folds differ by less
 Model = TypeVar("Model", Locator, Grader)
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -178,16 +178,20 @@ class _Recipe:
         up."""
         folder = self.folder / f"fold{number}"
         with self._alone(folder):
-            if not (folder.path / "grader" / WEIGHTS).is_file():
+            if not self._are_there(folder, f"{self.preset.grader_folders[-1]}/{WEIGHTS}"):
                 backbone(self.preset)  # weights that cannot be had are told before hours of work
             return self._fit_parts(folder, number)
 
     def _alone(self, folder: Folder) -> AbstractContextManager:
         """Only one run at a time trains a fold in this folder; its processes work together. A
         finished fold is only read, perhaps from a disk that cannot be written."""
-        finished = all((folder.path / part).is_file() for part in _PARTS)
+        weights = [f"{name}/{WEIGHTS}" for name in ("locator", *self.preset.grader_folders)]
+        finished = self._are_there(folder, *weights, "points.csv", "oof.csv")
         alone = self.accelerator.is_main_process and not finished
         return at_work(folder.path) if alone else nullcontext()
+
+    def _are_there(self, folder: Folder, *parts: str) -> bool:
+        return all((folder.path / part).is_file() for part in parts)
 
     def _fit_parts(self, folder: Folder, number: int) -> bool:
         inside, outside = self._split(number)
@@ -196,44 +200,39 @@ class _Recipe:
             return False
         measure = partial(measure_locator, locator, self.prepared, preset=self.preset)
         points = self._table(folder, "points.csv", outside, measure)
-        grader = self._fit_grader(number, inside, outside, measured_jitter(points))
-        if grader is None:
-            return False
-        evaluate = partial(out_of_fold, locator, grader, self.prepared, preset=self.preset)
+        graders = []
+        for k in range(self.preset.graders):
+            grader = self._fit_grader(number, k, inside, outside, measured_jitter(points))
+            if grader is None:
+                return False
+            graders.append(grader)
+        both = Ensemble(graders)
+        evaluate = partial(out_of_fold, locator, both, self.prepared, preset=self.preset)
         self._table(folder, "oof.csv", outside, evaluate)
         return True
 
     def _fit_locator(self, number: int, inside: list[int], outside: list[int]) -> Locator | None:
-        preset, locator = self.preset, self._model(Locator, number)
+        preset = self.preset
+        locator = self._model(Locator, number, preset.seed)
         data = LocatorDataset(self.prepared, inside, preset)
-        task = Task(
-            folder=self.folder / f"fold{number}" / "locator",
-            model=locator,
-            train=data,
-            held_out=LocatorDataset(self.prepared, outside, preset, augment=False),
-            terms=partial(locator_terms, preset=preset),
-            weights=locator_weights(data),
-            epochs=preset.locator_epochs,
-            learning_rate=preset.locator_rate,
-        )
-        return locator if self._train(task) else None
+        held_out = LocatorDataset(self.prepared, outside, preset, augment=False)
+        folder = self.folder / f"fold{number}" / "locator"
+        task = locator_task(folder, locator, data, held_out, preset)
+        return locator if self._train(task, preset) else None
 
     def _fit_grader(
-        self, number: int, inside: list[int], outside: list[int], jitter: Jitter
+        self, number: int, k: int, inside: list[int], outside: list[int], jitter: Jitter
     ) -> Grader | None:
-        preset, grader = self.preset, self._model(Grader, number)
+        """The k-th grader of a fold: each has a seed of its own."""
+        preset = replace(self.preset, seed=self.preset.seed + SEEDS_APART * k)
+        grader = self._model(Grader, number, preset.seed)
         data = GraderDataset(self.prepared, inside, preset, jitter)
-        task = Task(
-            folder=self.folder / f"fold{number}" / "grader",
-            model=grader,
-            train=data,
-            held_out=GraderDataset(self.prepared, outside, preset, None),
-            terms=partial(grader_terms, preset=preset),
-            weights=grader_weights(data),
-            epochs=preset.grader_epochs,
-            learning_rate=preset.grader_rate,
-        )
-        return grader if self._train(task) else None
+        if self.initial is None:
+            grader.expect(data.prior)
+        held_out = GraderDataset(self.prepared, outside, preset, None)
+        folder = self.folder / f"fold{number}" / preset.grader_folders[k]
+        task = grader_task(folder, grader, data, held_out, preset)
+        return grader if self._train(task, preset) else None
 
     def finish(self) -> bool:
         """Prior, temperature and out-of-fold predictions of the whole run, once all folds are
@@ -256,23 +255,24 @@ class _Recipe:
         inside = folds.study_id[folds.fold != number].tolist()
         return inside or outside, outside
 
-    def _model(self, kind: type[Model], number: int) -> Model:
+    def _model(self, kind: type[Model], number: int, seed: int) -> Model:
         """Random weights of the fold's own seed, or those of the initial run."""
-        torch.manual_seed(self.preset.seed + number)
+        torch.manual_seed(seed + number)
         model = kind(self.preset)
         if self.initial is not None:
             locator, grader = self.initial.folds[number % len(self.initial.folds)]
-            source = locator if kind is Locator else grader
+            first = grader[0] if isinstance(grader, Ensemble) else grader
+            source = locator if kind is Locator else first
             model.load_state_dict(source.state_dict())
         return model
 
-    def _train(self, task: Task) -> bool:
+    def _train(self, task: Task, preset: Preset) -> bool:
         finished = (task.folder.path / WEIGHTS).is_file()
         if self.accelerator.is_local_main_process and not finished:
             for data in (task.train, task.held_out):
                 data.cache_crops(os.cpu_count() or 1)
         self.accelerator.wait_for_everyone()
-        return train(task, self.preset, self.accelerator, self.limits)
+        return train(task, preset, self.accelerator, self.limits)
 
     def _table(
         self, folder: Folder, name: str, studies: list[int], make: Callable[..., pd.DataFrame]
@@ -297,7 +297,7 @@ class _Recipe:
         logits = pd.concat(map(_read_table, paths), ignore_index=True)
         known = labels[labels.study_id.isin(logits.study_id)]
         temperature = metrics.fit_temperature(known, logits)
-        self._write_priors(metrics.prior(labels, smoothing=SMOOTHING))
+        self._write_priors(metrics.prior(labels, smoothing=metrics.SMOOTHING))
         oof = metrics.temperature_scaled(logits, temperature)
         self.folder.write("oof.csv", oof.to_csv(index=False))
         content = {"preset": self.preset.as_dict(), "folds": folds, "temperature": temperature}

@@ -63,7 +63,7 @@ class Task:
     terms: Terms
     weights: Tensor  # (K,), see losses.mean_of
     epochs: int
-    learning_rate: float
+    groups: list[dict]  # of parameters, each with its learning rate: "params" and "lr"
 
 
 @dataclass
@@ -132,9 +132,7 @@ class Trainer:
         self.batch, accumulate = global_batch(preset, accelerator.num_processes)
         loader, held_out = self._loader(task.train, drop_last=True), self._loader(task.held_out)
         self.steps = math.ceil(len(loader) / accumulate)  # updates in an epoch
-        optimizer = torch.optim.AdamW(
-            task.model.parameters(), task.learning_rate, weight_decay=preset.weight_decay
-        )
+        optimizer = torch.optim.AdamW(task.groups, weight_decay=preset.weight_decay)
         prepared = accelerator.prepare(task.model, optimizer, loader, held_out)
         self.model, self.optimizer, self.loader, self.held_out = prepared
         self.net = accelerator.unwrap_model(self.model)
