@@ -17,6 +17,7 @@ from utils.crops import (
     TARGET_FAMILY,
     VIEW_SERIES,
     VIEW_TARGET,
+    VIEWS,
     grader_crops,
     mirror_views,
     point_table,
@@ -232,6 +233,36 @@ def test_jitter_moves_crops_by_as_much_as_it_says(prepared, studies):
     deviation = np.std(moves, axis=(0, 2))
     for family, mm in enumerate((1.0, 2.0, 3.0)):
         assert deviation[TARGET_FAMILY[VIEW_TARGET] == family].mean() == pytest.approx(mm, rel=0.06)
+
+
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_a_view_is_now_and_then_some_slices_off(prepared, studies, most):
+    """Every second time, by one slice or, if two are the most, by one or two; never if none."""
+    preset = replace(PRESET, slices=1, slice_shift=most)
+    data = GraderDataset(prepared, studies, preset, Jitter(off_slice=(0.5,) * 3))
+    number = np.arange(1 + 2 * most)[None, :, None, None].repeat(len(VIEWS), 0)
+    rng = np.random.default_rng(0)
+    off = np.concatenate([data._off_slice(number, rng).ravel() - most for _ in range(100)])
+    expected = {0: {0: 1.0}, 1: {-1: 0.25, 0: 0.5, 1: 0.25}}
+    expected[2] = {-2: 0.125, -1: 0.125, 0: 0.5, 1: 0.125, 2: 0.125}
+    assert set(off) == set(expected[most])
+    for by, often in expected[most].items():
+        assert np.mean(off == by) == pytest.approx(often, abs=0.03)
+
+
+def test_a_mixture_is_cut_or_blended_as_often_as_asked(prepared, studies):
+    """The region that cutmix takes from the other study is as large as the rest of lambda."""
+    preset = replace(PRESET, mixup=1.0, cutmix=0.3)
+    data = GraderDataset(prepared, studies, preset, Jitter())
+    rng = np.random.default_rng(0)
+    mixtures = [data._mixture(rng) for _ in range(600)]
+    own, region = np.array([own for own, _ in mixtures]), np.stack([of for _, of in mixtures])
+    is_cut = region[:, 2] > 0
+    assert is_cut.mean() == pytest.approx(0.3, abs=0.06)
+    assert ((region >= 0) & (region <= 1)).all()
+    area = np.prod(region[is_cut, 2:] - region[is_cut, :2], axis=1)
+    assert area == pytest.approx(1 - own[is_cut], abs=1e-4)
+    assert (own >= 0.5).all()
 
 
 def test_views_and_series_are_dropped_as_often_as_asked(prepared, studies):

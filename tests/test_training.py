@@ -21,7 +21,7 @@ from tiny import TINY
 
 from utils import files, inference, metrics, prepare, rsna, training
 from utils.course import workspace
-from utils.crops import OTHER_TARGET
+from utils.crops import OTHER_TARGET, point_table
 from utils.files import Folder
 from utils.locks import BusyError, at_work
 from utils.models import Grader
@@ -350,6 +350,43 @@ def test_folds_trained_apart_make_one_run(prepared, tmp_path):
     oof = pd.read_csv(tmp_path / "run" / "oof.csv")
     assert len(oof) == 25 * len(pd.read_csv(prepared / "folds.csv"))
     assert not oof.row_id.duplicated().any()
+
+
+@pytest.mark.slow
+def test_several_graders_of_a_fold_are_averaged(prepared, tmp_path):
+    """Killed between them, too: the first is not trained again."""
+    preset = replace(TINY, graders=2, locator_epochs=1, grader_epochs=1)
+
+    def kill_second(model, history):
+        if model == "grader-2":
+            raise Killed
+
+    with pytest.raises(Killed):
+        training.fit(prepared, tmp_path / "run", preset, report=kill_second)
+    first = tmp_path / "run" / "fold0" / "grader" / "model.safetensors"
+    written = first.stat().st_mtime_ns
+    assert training.fit(prepared, tmp_path / "run", preset)
+    assert first.stat().st_mtime_ns == written
+    run = inference.load_run(tmp_path / "run")
+    _, both = run.folds[0]
+    study = prepare.load_study(prepared, int(pd.read_csv(prepared / "folds.csv").study_id[0]))
+    points = point_table(study.points)
+    logits = [inference.grade(of, study, points, run.preset)[0] for of in (*both, both)]
+    assert not np.allclose(logits[0], logits[1], atol=1e-3), "each has a seed of its own"
+    assert logits[2] == pytest.approx((logits[0] + logits[1]) / 2, abs=1e-4)
+
+
+def test_the_encoder_can_learn_more_slowly_than_the_rest(prepared, tmp_path):
+    preset = replace(TINY, encoder_rate=0.1)
+    ids = pd.read_csv(prepared / "folds.csv").study_id.tolist()
+    data = GraderDataset(prepared, ids, preset, Jitter())
+    grader = Grader(preset)
+    task = tasks.grader_task(Folder(tmp_path), grader, data, data, preset)
+    rates = {id(weights): of["lr"] for of in task.groups for weights in of["params"]}
+    assert len(rates) == len(list(grader.parameters()))
+    for name, weights in grader.named_parameters():
+        slow = 0.1 if name.startswith("encoder.") else 1
+        assert rates[id(weights)] == pytest.approx(slow * preset.grader_rate), name
 
 
 def test_gradients_of_several_steps_can_make_one_update(prepared, tmp_path):

@@ -65,10 +65,8 @@ class Grader(nn.Module):
 
     @torch.no_grad()
     def expect(self, prior: np.ndarray) -> None:
-        """Begin with these probabilities (T, 3) for every study, so that what is learnt is how a
+        """Begin near these probabilities (T, 3) for every study, so that what is learnt is how a
         study differs from them."""
-        for head in self.heads:
-            nn.init.zeros_(head[1].weight)
         of_both_sides = (prior + prior[OTHER_TARGET]) / 2
         self.bias.copy_(torch.as_tensor(np.log(of_both_sides.clip(LEAST_P))))
 
