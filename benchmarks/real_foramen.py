@@ -11,6 +11,7 @@ finished is not computed again.
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,14 @@ import pandas as pd
 import torch
 
 from benchmarks import plain_cnn
+from benchmarks.alternatives import (
+    ALONE,
+    NO_PRIOR,
+    NOT_NORMALISED,
+    NOT_STANDARDISED,
+    OWN_WEIGHTS,
+    WITHIN_STUDY,
+)
 from benchmarks.t1_pictures import write_data
 from benchmarks.variants import Variant, patched, write_table
 from utils import cli, inference, metrics, prepare
@@ -28,25 +37,40 @@ from utils.models import Grader
 from utils.prepare import PreparedStudy, load_study
 from utils.presets import Preset
 from utils.rsna import GRADE_COLUMNS, TARGETS, row_id
-from utils.training import GraderDataset, Jitter, processes, tasks, trainer
+from utils.training import GraderDataset, Jitter, grade_table, processes, tasks, trainer
+from utils.training.grader_samples import NO_LABEL
 
 FORAMINAL = [k for k, target in enumerate(TARGETS) if target.family == "foraminal"]
 FORAMINAL_VIEWS = [int(np.flatnonzero(k == VIEW_TARGET)[0]) for k in FORAMINAL]
 JITTER = Jitter((2.0,) * 3, (0.1,) * 3)  # how far a locator errs
-BASE = Preset("real_foramen", crop_px=64, crop_mm=56.0, slices=3, grader_epochs=10, batch=8)
+BASE = Preset("real_foramen", crop_px=48, crop_mm=56.0, slices=3, grader_epochs=20, batch=8)
 PLAIN = Preset("plain", crop_px=plain_cnn.PX, crop_mm=56.0, slices=3, grader_epochs=10)
+PEERS = {"plain CNN": PLAIN, "plain CNN, 20 epochs": replace(PLAIN, grader_epochs=20)}
+DOUBTFUL = 0.8  # a label whose grade was given a lower probability than 1 minus this is left out
 ARMS = {
     "recipe": Variant(),
-    "batch of 2": Variant(settings={"batch": 2}),
-    "batch of 4": Variant(settings={"batch": 4}),
-    "crops of 48 mm": Variant(settings={"crop_mm": 48.0}),
-    "crops of 80 mm": Variant(settings={"crop_mm": 80.0}),
-    "crops of 48 px": Variant(settings={"crop_px": 48}),
-    "one slice": Variant(settings={"slices": 1}),
-    "mixup": Variant(settings={"mixup": 0.2}),
-    "no average of the weights": Variant(settings={"ema": 0.0}),
-    "another seed": Variant(settings={"seed": 1}),
+    "10 epochs": Variant({"grader_epochs": 10}),
+    "another seed": Variant({"seed": 1}),
+    "features normalised within the study": Variant(training=WITHIN_STUDY),
+    "features not normalised": Variant(training=NOT_NORMALISED),
+    "crops not standardised": Variant(training=NOT_STANDARDISED),
+    "heads that do not begin with the prior": Variant(training=NO_PRIOR),
+    "foramina graded one by one": Variant(training=ALONE),
+    "batch of 2": Variant({"batch": 2}),
+    "batch of 2, divided by its own weights": Variant({"batch": 2}, training=OWN_WEIGHTS),
+    "crops of 40 mm": Variant({"crop_mm": 40.0}),
+    "crops of 75 mm": Variant({"crop_mm": 75.0}),
+    "crops of 32 px": Variant({"crop_px": 32}),
+    "crops of 64 px": Variant({"crop_px": 64}),
+    "one slice": Variant({"slices": 1}),
+    "mixup": Variant({"mixup": 0.4}),
+    "cutmix": Variant({"mixup": 0.4, "cutmix": 1.0}),
+    "dropout": Variant({"dropout": 0.2}),
+    "no average of the weights": Variant({"ema": 0.0}),
 }
+CLEANED, TWO = "doubtful labels left out", "two graders"  # made of what other arms have predicted
+OF_OTHERS = {CLEANED: ["recipe"], TWO: ["recipe", "another seed"]}
+GRADE_TABLE = "utils.training.grader_samples.grade_table"
 Predict = Callable[[PreparedStudy], np.ndarray]  # logits (25, 3)
 
 
@@ -91,10 +115,41 @@ def _foramina(prepared: Path, studies: list[int], preset: Preset) -> plain_cnn.F
 
 def out_of_fold(prepared: Path, folder: Path, arm: str, folds: int) -> pd.DataFrame:
     """Logits (study_id, row_id, three columns) and the minutes of each fold, out of fold."""
+    others = [out_of_fold(prepared, folder, other, folds) for other in OF_OTHERS.get(arm, [])]
+    if arm == TWO:
+        return mean_of(others)
+    with patched({GRADE_TABLE: without_doubtful(others[0])} if arm == CLEANED else {}):
+        return _trained(prepared, folder, arm, folds)
+
+
+def mean_of(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """The mean logits of several arms; their minutes together."""
+    columns = list(GRADE_COLUMNS)
+    whole = parts[0].assign(minutes=sum(part.minutes for part in parts))
+    return whole.assign(**dict(zip(columns, np.mean([part[columns] for part in parts], 0).T)))
+
+
+def without_doubtful(logits: pd.DataFrame) -> Callable[[pd.DataFrame], dict[int, np.ndarray]]:
+    """In place of grader_samples.grade_table: labels of which another grader, out of fold, was
+    nearly sure that they are wrong, are missing."""
+    p = metrics.temperature_scaled(logits, 1.0).set_index("row_id")[list(GRADE_COLUMNS)].to_numpy()
+    of_study = dict(zip(logits.study_id.unique(), p.reshape(-1, len(TARGETS), 3)))
+
+    def table(labels: pd.DataFrame) -> dict[int, np.ndarray]:
+        grades = grade_table(labels)
+        for study_id, codes in grades.items():
+            given = np.take_along_axis(of_study[study_id], codes.clip(0)[:, None], 1)[:, 0]
+            codes[given < 1 - DOUBTFUL] = NO_LABEL
+        return grades
+
+    return table
+
+
+def _trained(prepared: Path, folder: Path, arm: str, folds: int) -> pd.DataFrame:
     assigned = pd.read_csv(prepared / "folds.csv")
     parts = []
     for fold in range(folds):
-        path = folder / arm.replace(" ", "-") / f"fold{fold}.csv"
+        path = folder / arm.replace(" ", "-").replace(",", "") / f"fold{fold}.csv"
         if not path.is_file():
             inside = assigned.study_id[assigned.fold != fold].tolist()
             outside = assigned.study_id[assigned.fold == fold].tolist()
@@ -112,8 +167,8 @@ def _fold(
     rows = []
     variant = ARMS.get(arm, Variant())
     with patched(variant.training):
-        if arm == "plain":
-            predict = train_plain(prepared, PLAIN, inside, outside)
+        if arm in PEERS:
+            predict = train_plain(prepared, PEERS[arm], inside, outside)
         else:
             predict = train_grader(prepared, folder, variant.preset(BASE), inside, outside)
         minutes = (time.monotonic() - start) / 60
@@ -140,7 +195,9 @@ def main() -> None:
     parser = cli.parser("benchmarks.real_foramen", __doc__.splitlines()[0])
     parser.add_argument("pictures", type=Path)
     parser.add_argument("scratch", type=Path)
-    parser.add_argument("--arms", nargs="+", default=["recipe"], choices=list(ARMS))
+    parser.add_argument(
+        "--arms", nargs="+", default=["recipe"], choices=[*ARMS, *PEERS, *OF_OTHERS]
+    )
     parser.add_argument("--folds", type=int, default=5, help="how many of the five folds")
     parser.add_argument("--released", type=Path, help="a run whose graders are measured, too")
     a = parser.parse_args()
@@ -152,7 +209,7 @@ def main() -> None:
 
 def report(prepared: Path, scratch: Path, arms: list[str], folds: int, released: Path | None):
     """Train what is missing, one arm after the other, and print the table after each."""
-    plain = out_of_fold(prepared, scratch / "arms", "plain", folds)
+    plain = out_of_fold(prepared, scratch / "arms", "plain CNN", folds)
     labels = pd.read_csv(prepared / "labels.csv")
     labels = labels[labels.study_id.isin(plain.study_id)]
     peer = metrics.temperature_scaled(plain, 1.0)
