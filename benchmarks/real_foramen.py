@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import softmax
 
 from benchmarks import plain_cnn
 from benchmarks.alternatives import (
@@ -132,12 +133,14 @@ def mean_of(parts: list[pd.DataFrame]) -> pd.DataFrame:
 def without_doubtful(logits: pd.DataFrame) -> Callable[[pd.DataFrame], dict[int, np.ndarray]]:
     """In place of grader_samples.grade_table: labels of which another grader, out of fold, was
     nearly sure that they are wrong, are missing."""
-    p = metrics.temperature_scaled(logits, 1.0).set_index("row_id")[list(GRADE_COLUMNS)].to_numpy()
-    of_study = dict(zip(logits.study_id.unique(), p.reshape(-1, len(TARGETS), 3)))
+    p = softmax(logits[list(GRADE_COLUMNS)].to_numpy(), axis=1).reshape(-1, len(TARGETS), 3)
+    of_study = dict(zip(logits.study_id.unique(), p))
 
     def table(labels: pd.DataFrame) -> dict[int, np.ndarray]:
         grades = grade_table(labels)
         for study_id, codes in grades.items():
+            if study_id not in of_study:
+                continue
             given = np.take_along_axis(of_study[study_id], codes.clip(0)[:, None], 1)[:, 0]
             codes[given < 1 - DOUBTFUL] = NO_LABEL
         return grades
