@@ -2,7 +2,7 @@
 
 In: prepared studies with labels and points. Out: a run folder that `inference.load_run` reads. Read
 `recipe` first (the order of everything), then `trainer` (one model's epochs), `losses`,
-`locator_samples` and `grader_samples` (what is trained on; `samples` is what they share),
+`tasks`, `locator_samples` and `grader_samples` (what is trained on; `samples` is what they share),
 `evaluation` (both models on held-out studies), `checkpoints` (nothing is lost).
 """
 

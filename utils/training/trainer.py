@@ -4,8 +4,8 @@ Kill it anywhere and call it again: it resumes from the last epoch that was save
 CPU with as many threads. No state of a random generator has to be saved: order and augmentation are
 functions of (seed, epoch, study), and torch's own generator is seeded anew for every epoch. So the
 result does not depend on the number of processes either, as long as each has an even number of
-studies in a batch (for mixup) and the backbone has no dropout or batch norm, as some of
-torchvision's do. Several machines need a run folder that all of them see.
+studies in a batch (for mixup), there is no dropout, and the backbone has no batch norm of its own,
+as some of torchvision's do. Several machines need a run folder that all of them see.
 """
 
 from __future__ import annotations
