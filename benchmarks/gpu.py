@@ -97,7 +97,7 @@ def steps_of(preset: Preset, prepared: Path, model: str, steps: int) -> dict[str
         waits.append(loaded - start)
         seconds.append(time.perf_counter() - start)
     step = statistics.median(seconds[2:])
-    epochs = preset.locator_epochs if model == "locator" else preset.grader_epochs
+    epochs = preset.locator_epochs if model == "locator" else preset.grader_epochs * preset.graders
     inside = PATIENTS * (preset.folds - 1) / preset.folds
     hours = step * inside / preset.batch * epochs * len(preset.train_folds) / 3600
     return {
@@ -108,6 +108,25 @@ def steps_of(preset: Preset, prepared: Path, model: str, steps: int) -> dict[str
         "steps skipped": timed.skipped_in_epoch,
         f"hours, {PATIENTS} studies, {len(preset.train_folds)} folds": hours,
     }
+
+
+def by_memory_format(preset: Preset, prepared: Path, steps: int = 6) -> dict[str, float]:
+    """Seconds of a step with channels last, as the models are, and with channels first: group
+    normalisation may have to copy the former."""
+    found = {}
+    for model in ("locator", "grader"):
+        timed = make_trainer(preset, prepared, model)
+        batch = next(iter(timed.loader))
+        for kind in ("channels_last", "contiguous_format"):
+            timed.net.to(memory_format=getattr(torch, kind))
+            seconds = []
+            for _ in range(steps):
+                start = time.perf_counter()
+                timed.step(batch)
+                finish_queue()
+                seconds.append(time.perf_counter() - start)
+            found[f"{preset.name} {model}, {kind}: s a step"] = statistics.median(seconds[2:])
+    return found
 
 
 def step_table(presets: list[Preset], prepared: Path, steps: int) -> pd.DataFrame:
@@ -252,7 +271,8 @@ def measure(presets: list[Preset], prepared: Path, folder: Path, steps: int) -> 
     checks |= same_as_on_the_cpu(prepared, studies)
     checks |= stops_and_resumes(small, prepared, folder / "resumed")
     checks |= interrupted_and_again(small, prepared, folder / "interrupted")
-    print("\n" + pd.Series(in_use(prepared, studies)).round(3).to_string())
+    in_numbers = by_memory_format(presets[0], prepared) | in_use(prepared, studies)
+    print("\n" + pd.Series(in_numbers).round(3).to_string())
     print()
     for name, holds in checks.items():
         print(f"{'holds ' if holds else 'FAILS '} {name}")

@@ -1,11 +1,12 @@
-"""The most memory that a training step takes on a GPU, counted without one.
+"""Memory and work of a training step on a GPU, counted without one.
 
 python -m benchmarks.memory [--presets t4 l4 a100]
 
 Tensors are fake: they have a shape, a type and a device, and no values. Two real steps of the
 trainer's loss, backward pass, optimizer and average of the weights are run on them, and the sizes
 of all storages alive at once are added. What is not counted: the CUDA context (0.3 to 0.5 GB), the
-workspace of cuDNN, and fragmentation.
+workspace of cuDNN, and fragmentation. Hours are an estimate: the floating-point operations of all
+steps, at a third of what the card's data sheet says for matrices of 16 bits.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as tree
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.gpu import CARD_GB
+from benchmarks.gpu import CARD_GB, PATIENTS
 from tests import pretended_gpu
 from utils import cli
 from utils.crops import MARGIN, VIEWS, with_margin
@@ -34,6 +36,10 @@ from utils.training import GraderSample, LocatorSample, losses
 from utils.training.locator_samples import Search
 from utils.training.trainer import averaged
 
+# TFLOP/s of 16-bit matrix products without sparsity, from NVIDIA's data sheets, and how much of it
+# convolutions are taken to reach.
+CARD_TFLOPS = {"t4": 65, "l4": 121, "a100": 312}
+REACHED = 1 / 3
 BLOCK = 512  # bytes in which CUDA gives memory
 SEARCHES = {"canal": (1, 5), "foramen": (5, 1), "recess": (3, 2)}  # how many in an epoch, points
 
@@ -68,11 +74,12 @@ class Memory(TorchDispatchMode):
         self.alive -= self.sizes.pop(key, 0)
 
 
-def peak_gb(preset: Preset, model: str, half: torch.dtype) -> float:
-    """The most memory of two steps of the preset at full size, all views there."""
-    memory = Memory()
+def step_costs(preset: Preset, model: str, half: torch.dtype) -> tuple[float, float]:
+    """The most memory (GB) of two steps of the preset at full size, all views there, and the work
+    of one (TFLOP)."""
+    memory, work = Memory(), FlopCounterMode(display=False)
     real = (Grader if model == "grader" else Locator)(preset)
-    with FakeTensorMode(allow_non_fake_inputs=True), memory, _without_values():
+    with FakeTensorMode(allow_non_fake_inputs=True), memory, work, _without_values():
         net = _on_device(real)
         average = averaged(net, 0.9)
         optimizer = torch.optim.AdamW(net.parameters(), 1e-3, foreach=True)
@@ -86,7 +93,7 @@ def peak_gb(preset: Preset, model: str, half: torch.dtype) -> float:
             optimizer.zero_grad()
             average.update_parameters(net)
             del found
-    return memory.most / 1e9
+    return memory.most / 1e9, work.get_total_flops() / 2 / 1e12
 
 
 def _on_device(net: nn.Module) -> nn.Module:
@@ -183,13 +190,28 @@ class _Seeds(list):
 
 
 def table(presets: list[Preset]) -> pd.DataFrame:
-    """GB by preset and model, and what the preset's card has for it."""
+    """By preset: GB of each model and what the card has for it; hours of a fold, estimated."""
     rows = {}
     for preset in presets:
         half = torch.float16 if preset.name == "t4" else torch.bfloat16
-        each = {model: peak_gb(preset, model, half) for model in ("locator", "grader")}
-        rows[preset.name] = each | {"may take": CARD_GB.get(preset.name, float("nan"))}
+        costs = {model: step_costs(preset, model, half) for model in ("locator", "grader")}
+        hours = {
+            f"{model}, hours": hours_of_a_fold(preset, model, work)
+            for model, (_, work) in costs.items()
+        }
+        allowed = {"may take": CARD_GB.get(preset.name, float("nan"))}
+        rows[preset.name] = (
+            {model: memory for model, (memory, _) in costs.items()} | allowed | hours
+        )
     return pd.DataFrame(rows).T.rename_axis("preset")
+
+
+def hours_of_a_fold(preset: Preset, model: str, work: float) -> float:
+    """All steps of one model, each of so many TFLOP, on the preset's card."""
+    studies = PATIENTS * (1 - 1 / preset.folds)
+    epochs = preset.locator_epochs if model == "locator" else preset.grader_epochs * preset.graders
+    steps = epochs * studies / preset.batch
+    return steps * work / (CARD_TFLOPS.get(preset.name, float("nan")) * REACHED) / 3600
 
 
 def main() -> None:

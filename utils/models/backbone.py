@@ -10,18 +10,14 @@ from utils.models.blocks import ConvBlock
 from utils.models.vision import torchvision
 from utils.presets import Preset
 
-# ImageNet's mean and standard deviation, averaged over its three colour channels and rounded.
-IMAGENET_MEAN = 0.45
-IMAGENET_SD = 0.225
-
 
 class BackboneError(LumbarError):
     """Pretrained weights that cannot be had."""
 
 
 def backbone(preset: Preset) -> nn.Module:
-    """A CNN from slices (n, 1, px, px) in 0..1 to features (n, D), D being preset.features. Raises
-    BackboneError."""
+    """A CNN from standardised slices (n, 1, px, px), as ImageNet's models expect them, to features
+    (n, D), D being preset.features. Raises BackboneError."""
     if preset.backbone == "small":
         return _small_cnn(preset.features)
     net = _torchvision_model(preset)
@@ -55,7 +51,7 @@ def _torchvision_model(preset: Preset) -> nn.Module:
 
 
 class _GreyToColour(nn.Module):
-    """(n, 1, H, W) grey in 0..1 -> (n, 3, H, W), normalised as ImageNet models expect."""
+    """(n, 1, H, W) grey -> (n, 3, H, W)"""
 
     def forward(self, x: Tensor) -> Tensor:
-        return ((x - IMAGENET_MEAN) / IMAGENET_SD).expand(-1, 3, -1, -1)
+        return x.expand(-1, 3, -1, -1)
