@@ -265,6 +265,39 @@ def test_temperature_cools_what_is_overconfident():
     assert 1.8 < metrics.fit_temperature(labels, table) <= 3.0
 
 
+def test_the_factor_raises_the_highest_canal_severe_of_each_study():
+    """Worked by hand: odds of 0.2 to 0.8 doubled are 0.4 to 0.8, that is 1 to 2."""
+    prior = pd.DataFrame([[0.5, 0.4, 0.1]] * 25, pd.MultiIndex.from_tuples(rsna.TARGETS))
+    table = metrics.constant_submission(prior, [7, 8]).set_index("row_id")
+    table.loc["7_spinal_canal_stenosis_l3_l4"] = 0.5, 0.3, 0.2
+    table.loc["8_right_subarticular_stenosis_l4_l5"] = 0.0, 0.1, 0.9  # no canal level
+    changed = metrics.with_severe_factor(table.reset_index(), 2.0).set_index("row_id")
+    other = changed.index[(changed != table).any(axis=1)].tolist()
+    assert other == ["7_spinal_canal_stenosis_l3_l4", "8_spinal_canal_stenosis_l1_l2"]
+    found = changed.loc["7_spinal_canal_stenosis_l3_l4"].tolist()
+    assert found == pytest.approx([0.5 / 1.2, 0.3 / 1.2, 1 / 3])
+    assert changed.sum(axis=1).to_numpy() == pytest.approx(np.ones(50))
+
+
+def test_the_factor_is_fitted_where_severe_levels_are_hard_to_place():
+    """In each of 200 patients one canal level is severe, and nothing says which: Severe is a fifth
+    of a level's labels, half of their weight, and certain to be somewhere."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (study, *target, rsna.GRADES[2 if k == severe else 0])
+        for study, severe in enumerate(rng.integers(5, size=200), start=1)
+        for k, target in enumerate(rsna.TARGETS)  # the first five are the canal
+    ]
+    labels = pd.DataFrame(rows, columns=["study_id", "condition", "level", "grade"])
+    prior = pd.DataFrame([[0.5, 0.0, 0.5]] * 5 + [[1.0, 0.0, 0.0]] * 20, rsna.TARGETS)
+    prior.index = pd.MultiIndex.from_tuples(rsna.TARGETS)
+    submission = metrics.constant_submission(prior, labels.study_id.unique())
+    factor = metrics.fit_severe_factor(labels, submission)
+    assert 1.2 < factor <= 3
+    few = labels[labels.study_id < 8]
+    assert metrics.fit_severe_factor(few, submission[:175]) == 1.0
+
+
 def test_temperature_stays_one_where_there_is_nothing_to_score():
     rows = [(1, *target) for target in TARGETS]
     labels = pd.DataFrame(rows, columns=["study_id", "condition", "level"]).assign(grade=None)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
+from utils import metrics
 from utils.crops import POINT_MM, TARGET_LEVEL, VIEWS, nearest
 from utils.inference.grading import grade
 from utils.inference.localisation import locate
@@ -53,7 +54,11 @@ def predict_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
     images = [_image_of(study, *of) for of in zip(TARGETS, points)]
     sources = np.where(visible, MODEL, PRIOR)
     found = _Located(points, confidence, images)
-    return _table(run, study.study_id, probabilities, found, sources, notes)
+    rows = _table(run, study.study_id, probabilities, found, sources, notes)
+    seen = rows.source == MODEL
+    raised = metrics.with_severe_factor(rows[seen], run.severe_factor)
+    rows.loc[seen, list(GRADE_COLUMNS)] = raised[list(GRADE_COLUMNS)]
+    return rows
 
 
 def level_doubt(canal: np.ndarray) -> str:

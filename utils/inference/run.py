@@ -16,7 +16,7 @@ from utils.models import WEIGHTS, Ensemble, Grader, Locator, WeightsError, devic
 from utils.presets import Preset, PresetError
 from utils.rsna import GRADE_COLUMNS, TARGETS
 
-TEMPERATURES = (0.01, 100.0)  # what fitting may give, and then some
+FITTED = {"temperature": (0.01, 100.0), "severe_factor": (0.1, 10.0)}  # least and greatest
 MOST_FOLDS = 1000
 # Of Bayes' prior-shift correction; see Run.prior_shift for how it was chosen.
 PRIOR_SHIFT_STRENGTH = 0.7
@@ -32,8 +32,8 @@ class RunError(LumbarError):
 
 @dataclass(frozen=True)
 class Run:
-    """A trained run: its preset, one (locator, grader) pair per trained fold, prior and
-    temperature.
+    """A trained run: its preset, one (locator, grader) pair per trained fold, prior, and what was
+    fitted out of fold: temperature and the factor of Severe (metrics.with_severe_factor).
 
     name            the folder's name, and the first digits of a fingerprint of all weights
     prior           (25, 3) the weighted prior of the population that predictions are meant for
@@ -47,6 +47,7 @@ class Run:
     folds: tuple[tuple[Locator, Grader | Ensemble], ...]
     prior: pd.DataFrame
     temperature: float
+    severe_factor: float = 1.0
     training_prior: pd.DataFrame | None = None
 
     @property
@@ -101,6 +102,7 @@ def load_run(folder: str | Path) -> Run:
         folds=folds,
         prior=priors[0],
         temperature=float(content["temperature"]),
+        severe_factor=float(content["severe_factor"]),
         training_prior=priors[1] if len(priors) > 1 else None,
     )
 
@@ -121,13 +123,15 @@ def _settings(folder: Path) -> tuple[dict, Preset]:
 
 def _check_settings(content: dict) -> None:
     """Raise ValueError where folds are no numbers (a name could lead out of the run's folder), or
-    the temperature none to divide by."""
-    folds, temperature = content["folds"], content["temperature"]
+    what was fitted none to divide or multiply by."""
+    folds = content["folds"]
     if not folds or not all(type(fold) is int and 0 <= fold < MOST_FOLDS for fold in folds):
         raise ValueError(f"folds are {folds!r}, not the numbers of folds")
-    least, greatest = TEMPERATURES
-    if type(temperature) not in (int, float) or not least <= temperature <= greatest:
-        raise ValueError(f"the temperature is {temperature!r}, not from {least} to {greatest}")
+    for name, (least, greatest) in FITTED.items():
+        value = content[name]
+        if type(value) not in (int, float) or not least <= value <= greatest:
+            told = name.replace("_", " ")
+            raise ValueError(f"the {told} is {value!r}, not from {least} to {greatest}")
 
 
 def _read_prior(path: Path, above_zero: bool) -> pd.DataFrame:

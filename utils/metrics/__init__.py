@@ -6,7 +6,14 @@ Out: the score term by term, its interval, and what is behind it. Read `score` f
 (where it is wrong) and `calibration` (whether 0.7 means seven out of ten).
 """
 
-from utils.metrics.calibration import fit_temperature, reliability, temperature_scaled, unweighted
+from utils.metrics.calibration import (
+    fit_severe_factor,
+    fit_temperature,
+    reliability,
+    temperature_scaled,
+    unweighted,
+    with_severe_factor,
+)
 from utils.metrics.evaluation import (
     HUMAN_KAPPA,
     agreement,
@@ -38,6 +45,7 @@ __all__ = [
     "confusion",
     "constant_submission",
     "decisions",
+    "fit_severe_factor",
     "fit_temperature",
     "match",
     "prior",
@@ -48,5 +56,6 @@ __all__ = [
     "temperature_scaled",
     "unweighted",
     "weighted_prior",
+    "with_severe_factor",
     "worst_rows",
 ]

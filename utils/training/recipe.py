@@ -235,7 +235,7 @@ class _Recipe:
         return grader if self._train(task, preset) else None
 
     def finish(self) -> bool:
-        """Prior, temperature and out-of-fold predictions of the whole run, once all folds are
+        """Prior, what is fitted, and out-of-fold predictions of the whole run, once all folds are
         there; run.json last, because it says that all is there."""
         if self.accelerator.is_main_process:
             self.folder.restore()  # other machines may have finished their folds
@@ -299,8 +299,11 @@ class _Recipe:
         temperature = metrics.fit_temperature(known, logits)
         self._write_priors(metrics.prior(labels, smoothing=metrics.SMOOTHING))
         oof = metrics.temperature_scaled(logits, temperature)
+        factor = metrics.fit_severe_factor(known, oof)
+        oof = metrics.with_severe_factor(oof, factor)
         self.folder.write("oof.csv", oof.to_csv(index=False))
-        content = {"preset": self.preset.as_dict(), "folds": folds, "temperature": temperature}
+        fitted = {"temperature": temperature, "severe_factor": factor}
+        content = {"preset": self.preset.as_dict(), "folds": folds, **fitted}
         self.folder.write("run.json", json.dumps(content, indent=1))
 
     def _write_priors(self, training_prior: pd.DataFrame) -> None:
