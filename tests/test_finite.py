@@ -16,14 +16,14 @@ from utils import inference, rsna, training
 from utils.files import Folder
 from utils.inference.localisation import ModelError
 from utils.prepare import load_study
-from utils.training import recipe, trainer
+from utils.training import tasks, trainer
 from utils.training.checkpoints import Checkpoints, all_finite
 
 
 def spoil_steps(monkeypatch, spoiled):
     """The losses of these grader steps (counted from 1) are not numbers, as where an exponential
     overflows in 16 bits."""
-    true_terms, steps = recipe.grader_terms, []
+    true_terms, steps = tasks.grader_terms, []
 
     def terms(*args, **options):
         found = true_terms(*args, **options)
@@ -31,13 +31,13 @@ def spoil_steps(monkeypatch, spoiled):
             steps.append(1)
         return found * float("nan") if found.requires_grad and len(steps) in spoiled else found
 
-    monkeypatch.setattr(recipe, "grader_terms", terms)
+    monkeypatch.setattr(tasks, "grader_terms", terms)
 
 
 def test_an_epoch_without_labels_is_no_overflow(prepared, tmp_path, monkeypatch):
     """Its loss and its weights are 0, which is finite."""
-    true_terms = recipe.locator_terms
-    monkeypatch.setattr(recipe, "locator_terms", lambda *args, **kw: 0 * true_terms(*args, **kw))
+    true_terms = tasks.locator_terms
+    monkeypatch.setattr(tasks, "locator_terms", lambda *args, **kw: 0 * true_terms(*args, **kw))
     with pytest.raises(_EnoughError):
         training.fit(prepared, tmp_path, TINY, report=_enough)
     history = pd.read_csv(tmp_path / "fold0" / "locator" / "history.csv")
@@ -170,6 +170,8 @@ RUN_DAMAGES = {
     "temperature 0": (spoil_settings(temperature=0), "the temperature is 0, not from 0.01"),
     "temperature in words": (spoil_settings(temperature="warm"), "the temperature is 'warm'"),
     "a temperature of almost nothing": (spoil_settings(temperature=1e-300), "not from 0.01"),
+    "no factor of Severe": (spoil_settings(severe_factor=None), "the severe factor is None"),
+    "an infinite factor": (spoil_settings(severe_factor=1e300), "the severe factor is 1e"),
     "brackets without end": (
         write("run.json", b"[" * 200_000),
         "run.json is damaged",
