@@ -163,7 +163,6 @@ _GPU: dict[str, Any] = {
     "grader_epochs": 10,
     "locator_rate": 1e-3,
     "grader_rate": 3e-4,
-    "mixup": 0.2,
     "weight_decay": 0.05,
     "workers": 2,
 }
