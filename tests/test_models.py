@@ -2,6 +2,8 @@
 alike."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -208,6 +210,42 @@ def test_features_are_normalised_as_torch_does():
     assert torch.allclose(ours.variance - 0.9, (torchs.running_var - 0.9) * 63 / 64)
     assert torch.allclose(ours.eval()(x), (x - ours.mean) / ours.variance.sqrt(), atol=1e-3)
     assert ours.train()(x[:0]).shape == (0, 5)
+
+
+HALF = """
+import sys
+import torch
+from torch import distributed
+from utils.models.blocks import FeatureNorm
+rank, folder = int(sys.argv[1]), sys.argv[2]
+distributed.init_process_group("gloo", f"file://{folder}/both", rank=rank, world_size=2)
+x = torch.load(f"{folder}/halves.pt", weights_only=True)[rank].requires_grad_()
+norm = FeatureNorm(5)
+out = norm(x)
+(out * x.detach() ** 2).sum().backward()
+found = [out.detach(), x.grad, norm.mean, norm.variance]
+torch.save(found, f"{folder}/{rank}.pt")
+distributed.destroy_process_group()
+"""
+
+
+def test_features_are_normalised_over_all_processes_together(tmp_path):
+    """Two processes with unequal parts of a batch, each of another mean: output, gradient and
+    running averages are those of the whole batch."""
+    whole = torch.randn(10, 5) + torch.arange(10.0)[:, None]
+    torch.save([whole[:7], whole[7:]], tmp_path / "halves.pt")
+    launch = [sys.executable, "-c", HALF]
+    both = [subprocess.Popen([*launch, str(rank), str(tmp_path)]) for rank in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    norm, x = FeatureNorm(5), whole.clone().requires_grad_()
+    out = norm(x)
+    (out * whole**2).sum().backward()
+    for k, alone in enumerate((out, x.grad)):
+        assert torch.allclose(torch.cat([part[k] for part in parts]), alone, atol=1e-4)
+    for part in parts:
+        assert torch.allclose(part[2], norm.mean, atol=1e-5)
+        assert torch.allclose(part[3], norm.variance, atol=1e-5)
 
 
 def test_a_crop_is_graded_alike_however_bright_it_is(grader):
