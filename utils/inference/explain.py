@@ -95,7 +95,7 @@ def with_intensity(study: PreparedStudy, vector: np.ndarray) -> PreparedStudy:
 
 
 def _first(grader: Grader | Ensemble) -> Grader:
-    return grader[0] if isinstance(grader, Ensemble) else grader
+    return grader.first if isinstance(grader, Ensemble) else grader
 
 
 def _evidence(model: nn.Module, layer: nn.Module, slices: Tensor, grade: int) -> np.ndarray:

@@ -156,18 +156,17 @@ def _models(folder: Path, preset: Preset) -> tuple[Locator, Grader | Ensemble]:
     """Locator and grader (or graders) of one fold, on the GPU if there is one, for inference."""
     plain = replace(preset, pretrained=False)  # the weights come from the run
     try:
-        models = {"locator": Locator(plain)}
-        models |= {name: Grader(plain) for name in preset.grader_folders}
+        locator = Locator(plain)
+        graders = {name: Grader(plain) for name in preset.grader_folders}
     except Exception as error:  # torchvision and torch raise all kinds
         raise RunError(f"{folder.parent}: its preset makes no model ({reason(error)})") from error
-    for name, model in models.items():
+    for name, model in ({"locator": locator} | graders).items():
         try:
             load_weights(model, folder / name / WEIGHTS)
         except WeightsError as error:
             raise RunError(f"{error}; train {folder.name} again with 03_train") from error
         model.to(device()).eval()
-    locator, *graders = models.values()
-    return locator, graders[0] if len(graders) == 1 else Ensemble(graders)
+    return locator, Ensemble(graders.values()) if len(graders) > 1 else graders["grader"]
 
 
 def _fingerprint(folder: Path, preset: Preset, folds: list[int], priors: list[str]) -> str:

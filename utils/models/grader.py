@@ -7,6 +7,8 @@ views that exist, of all studies together.
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -120,6 +122,11 @@ class Grader(nn.Module):
 
 class Ensemble(nn.ModuleList):
     """Several graders as one, which gives the mean of their logits."""
+
+    @property
+    def first(self) -> Grader:
+        """What is explained, and trained further, in place of all of them."""
+        return cast(Grader, self[0])
 
     def forward(self, crops: Tensor, exists: Tensor) -> Tensor:
         return torch.stack([grader(crops, exists) for grader in self]).mean(0)

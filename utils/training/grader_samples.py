@@ -143,8 +143,8 @@ class GraderDataset(StudyDataset):
         mixture. For cutmix also a square, somewhere, that is the rest."""
         if not self.preset.mixup:
             return NOT_MIXED
-        own = rng.beta(self.preset.mixup, self.preset.mixup)
-        own = np.float32(max(own, 1 - own))
+        drawn = rng.beta(self.preset.mixup, self.preset.mixup)
+        own = np.float32(max(drawn, 1 - drawn))
         if rng.random() >= self.preset.cutmix:
             return own, NOT_MIXED[1]
         side = np.sqrt(1 - own)

@@ -261,7 +261,7 @@ class _Recipe:
         model = kind(self.preset)
         if self.initial is not None:
             locator, grader = self.initial.folds[number % len(self.initial.folds)]
-            first = grader[0] if isinstance(grader, Ensemble) else grader
+            first = grader.first if isinstance(grader, Ensemble) else grader
             source = locator if kind is Locator else first
             model.load_state_dict(source.state_dict())
         return model
