@@ -20,13 +20,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from benchmarks.alternatives import (
-    ALONE,
-    NO_PRIOR,
-    NOT_NORMALISED,
-    NOT_STANDARDISED,
-    WITHIN_STUDY,
-)
+from benchmarks.alternatives import NOT_NORMALISED
 from benchmarks.learning import held_out, trained
 from benchmarks.variants import Variant, patched, write_table
 from utils import cli, inference, metrics, prepare, rsna, training
@@ -66,10 +60,6 @@ def not_mirrored(crops: np.ndarray, exists: np.ndarray, grades: np.ndarray) -> t
 VARIANTS = {
     "the recipe": Variant(),
     "features not normalised": Variant(training=NOT_NORMALISED),
-    "features normalised within the study": Variant(training=WITHIN_STUDY),
-    "crops not standardised": Variant(training=NOT_STANDARDISED),
-    "heads that do not begin with the prior": Variant(training=NO_PRIOR),
-    "targets graded one by one": Variant(training=ALONE),
     "unweighted cross-entropy": Variant(
         training={"utils.training.losses.grader_terms": unweighted_terms}
     ),
@@ -80,9 +70,6 @@ VARIANTS = {
     "no mirroring": Variant(training={"utils.training.grader_samples.mirror_views": not_mirrored}),
     "no view dropout": Variant({"view_dropout": 0.0}),
     "with mixup (alpha 0.2)": Variant({"mixup": 0.2}),
-    "with cutmix (alpha 0.2)": Variant({"mixup": 0.2, "cutmix": 1.0}),
-    "up to two slices off": Variant({"slice_shift": 2}),
-    "dropout (0.2)": Variant({"dropout": 0.2}),
     "one slice per view": Variant({"slices": 1}),
     "five slices per view": Variant({"slices": 5}),
     "last weights, not their average": Variant({"ema": 0.0}),

@@ -245,7 +245,7 @@ def in_use(prepared: Path, studies: list[int]) -> dict[str, float]:
     run = inference.load_run(RELEASED)
     loaded = [load_study(prepared, study_id) for study_id in studies]
     crops = [grader_crops(study, point_table(study.points), run.preset) for study in loaded]
-    grader = run.folds[0][1]
+    grader = run.folds[0][1].first
     return {
         "s to locate and grade a study": median_seconds(
             partial(inference.predict_study, run), loaded

@@ -82,7 +82,7 @@ def changes(tables: rsna.Tables, run: inference.Run, found: Timed) -> tuple[floa
     series."""
     mirrored, split = [], []
     for study_id, before in found.predictions.items():
-        study = prepare.prepare_study(tables, study_id)
+        study = prepare.prepare_study(tables, study_id, run.preset.spacing_mm)
         after = inference.predict_study(run, mirror.mirrored(study))
         mirrored.append(difference(before, after, mirrored=True))
         for cut in CUTS:

@@ -118,12 +118,12 @@ def out_of_fold(prepared: Path, folder: Path, arm: str, folds: int) -> pd.DataFr
     """Logits (study_id, row_id, three columns) and the minutes of each fold, out of fold."""
     others = [out_of_fold(prepared, folder, other, folds) for other in OF_OTHERS.get(arm, [])]
     if arm == TWO:
-        return mean_of(others)
+        return mean_logits(others)
     with patched({GRADE_TABLE: without_doubtful(others[0])} if arm == CLEANED else {}):
         return _trained(prepared, folder, arm, folds)
 
 
-def mean_of(parts: list[pd.DataFrame]) -> pd.DataFrame:
+def mean_logits(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """The mean logits of several arms; their minutes together."""
     columns = list(GRADE_COLUMNS)
     whole = parts[0].assign(minutes=sum(part.minutes for part in parts))

@@ -116,7 +116,7 @@ def measure(
     errors = {name: PointErrors() for name in (AS_ACQUIRED, PERTURBED, TRUNCATED)}
     predictions = []
     for study_id in tqdm(tables.studies("train"), desc="studies", unit="study"):
-        study = prepare.prepare_study(tables, study_id)
+        study = prepare.prepare_study(tables, study_id, run.preset.spacing_mm)
         true = true_points(tables, study)
         predicted = inference.predict_study(run, study)
         predictions.append(predicted)

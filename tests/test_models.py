@@ -185,13 +185,16 @@ def test_exchanging_left_and_right_views_exchanges_left_and_right_predictions(gr
 
 
 def test_every_target_has_the_head_of_its_family(grader):
-    """Only the head of the foraminal family predicts anything but zero."""
-    for head in (grader.heads[0], grader.heads[2]):
+    """Only the head of the foraminal family predicts anything but zero: the sum of
+    features that are all 1, each weighted by 7 over their number."""
+    for head in grader.heads:
+        torch.nn.init.zeros_(head[0].weight)
+        torch.nn.init.ones_(head[0].bias)
         torch.nn.init.zeros_(head[1].weight)
+    grader.heads[1][1].weight.data[2] = 7.0 / TINY.features
     with torch.inference_mode():
         severe = grader(*views(1))[0, :, 2].tolist()
-    predicted = [value != 0 for value in severe]
-    assert predicted == [target.family == "foraminal" for target in TARGETS]
+    assert severe == [7.0 if target.family == "foraminal" else 0.0 for target in TARGETS]
 
 
 def test_features_are_normalised_as_torch_does():
@@ -303,12 +306,14 @@ def test_weights_that_cannot_be_downloaded_are_an_error_that_says_what_to_do(mon
 def test_a_study_is_predicted_alike_in_a_batch_of_one_and_of_many():
     torch.manual_seed(0)
     grader = Grader(TINY).eval()
-    locator = Locator(TINY).train()  # in training too: no averages over a batch
+    encoder, locator = Grader(TINY).train().encoder, Locator(TINY).train()  # in training too
     crops, exists = views(3)
     x = torch.rand(3, 2, 64, 64)
     with torch.inference_mode():
         logits = grader(crops, exists)
         assert torch.allclose(logits[:1], grader(crops[:1], exists[:1]), atol=1e-5)
+        images = crops[:, :, 0].flatten(0, 1)[:, None]
+        assert torch.allclose(encoder(images)[:1], encoder(images[:1]), atol=1e-5)
         three, single = locator(x, x, x), locator(x[:1], x[:1], x[:1])
     for many, one in zip(three[0], single[0]):
         assert torch.allclose(many[:1], one, atol=1e-5)

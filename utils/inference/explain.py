@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from utils.crops import as_uint8
 from utils.dicom import Series, Slice
-from utils.models import Ensemble, Grader, intensity
+from utils.models import Grader, intensity
 from utils.models.vision import torchvision  # noqa: F401  first: grad-cam imports torchvision
 from utils.prepare import PreparedStudy
 
@@ -42,16 +42,14 @@ class _OneTarget(nn.Module):
 
 
 def grad_cam(
-    grader: Grader | Ensemble, crops: np.ndarray, exists: np.ndarray, target: int, grade: int
+    grader: Grader, crops: np.ndarray, exists: np.ndarray, target: int, grade: int
 ) -> np.ndarray:
     """Where the evidence for one grade of one target is: (V, S, px, px) from 0 to 1 of the
     strongest pixel, nan where there is no view.
 
     crops, exists  as grader_crops returns them; target and grade: indices into TARGETS and GRADES
-    Evidence is that of the last convolution that still has CELLS cells on a side. Of several
-    graders it is the first one's, here and in `attention`.
+    Evidence is that of the last convolution that still has CELLS cells on a side.
     """
-    grader = _first(grader)
     maps = np.full(crops.shape, np.nan, np.float32)
     if not exists.any():
         return maps
@@ -66,10 +64,9 @@ def grad_cam(
 
 
 @torch.inference_mode()
-def attention(grader: Grader | Ensemble, crops: np.ndarray, exists: np.ndarray) -> np.ndarray:
+def attention(grader: Grader, crops: np.ndarray, exists: np.ndarray) -> np.ndarray:
     """The attention weight of each slice of a view: (V, S), summing to 1 over the slices; nan where
     there is no view."""
-    grader = _first(grader)
     scores: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple, output: Tensor) -> None:
@@ -92,10 +89,6 @@ def with_intensity(study: PreparedStudy, vector: np.ndarray) -> PreparedStudy:
     is based on shapes stays, one that is based on intensity does not."""
     series = [replace(part, series=_changed(part.series, vector)) for part in study.series]
     return replace(study, series=tuple(series))
-
-
-def _first(grader: Grader | Ensemble) -> Grader:
-    return grader.first if isinstance(grader, Ensemble) else grader
 
 
 def _evidence(model: nn.Module, layer: nn.Module, slices: Tensor, grade: int) -> np.ndarray:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from utils.crops import MARGIN, VIEW_TARGET, grader_crops, mirror_views
 from utils.inference.localisation import TTA_STEP, ModelError
-from utils.models import Ensemble, Grader, mixed_precision
+from utils.models import mixed_precision
 from utils.models.spatial import tta_affines, warp
 from utils.prepare import PreparedStudy
 from utils.presets import Preset
@@ -17,10 +17,12 @@ from utils.rsna import GRADES, TARGETS
 
 @torch.inference_mode()
 def grade(
-    grader: Grader | Ensemble, study: PreparedStudy, points: np.ndarray, preset: Preset
+    grader: nn.Module, study: PreparedStudy, points: np.ndarray, preset: Preset
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits (25, 3) at points (25, 3) mm, and which targets were visible in at least one view
     (25,).
+
+    grader  a Grader, or an Ensemble of several
 
     The mean over test-time augmentations: slightly moved and zoomed crops, each also mirrored, left
     and right exchanged, so that a mirrored patient gets mirrored predictions.
@@ -44,11 +46,7 @@ def grade(
 
 
 def _tta_logits(
-    grader: Grader | Ensemble,
-    crops: np.ndarray,
-    exists: np.ndarray,
-    affine: Tensor,
-    preset: Preset,
+    grader: nn.Module, crops: np.ndarray, exists: np.ndarray, affine: Tensor, preset: Preset
 ) -> np.ndarray:
     """Logits (B, 25, 3) of crops with a margin (B, 30, S, P, P), warped by one affine (2, 3)."""
     device = next(grader.parameters()).device

@@ -32,7 +32,7 @@ class RunError(LumbarError):
 
 @dataclass(frozen=True)
 class Run:
-    """A trained run: its preset, one (locator, grader) pair per trained fold, prior, and what was
+    """A trained run: its preset, a locator and its graders per trained fold, prior, and what was
     fitted out of fold: temperature and the factor of Severe (metrics.with_severe_factor).
 
     name            the folder's name, and the first digits of a fingerprint of all weights
@@ -44,7 +44,7 @@ class Run:
     folder: Path
     name: str
     preset: Preset
-    folds: tuple[tuple[Locator, Grader | Ensemble], ...]
+    folds: tuple[tuple[Locator, Ensemble], ...]
     prior: pd.DataFrame
     temperature: float
     severe_factor: float = 1.0
@@ -152,8 +152,8 @@ def _read_prior(path: Path, above_zero: bool) -> pd.DataFrame:
     return table
 
 
-def _models(folder: Path, preset: Preset) -> tuple[Locator, Grader | Ensemble]:
-    """Locator and grader (or graders) of one fold, on the GPU if there is one, for inference."""
+def _models(folder: Path, preset: Preset) -> tuple[Locator, Ensemble]:
+    """Locator and graders of one fold, on the GPU if there is one, ready for inference."""
     plain = replace(preset, pretrained=False)  # the weights come from the run
     try:
         locator = Locator(plain)
@@ -166,7 +166,7 @@ def _models(folder: Path, preset: Preset) -> tuple[Locator, Grader | Ensemble]:
         except WeightsError as error:
             raise RunError(f"{error}; train {folder.name} again with 03_train") from error
         model.to(device()).eval()
-    return locator, Ensemble(graders.values()) if len(graders) > 1 else graders["grader"]
+    return locator, Ensemble(graders.values()).eval()
 
 
 def _fingerprint(folder: Path, preset: Preset, folds: list[int], priors: list[str]) -> str:

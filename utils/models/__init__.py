@@ -5,9 +5,9 @@ In: crops (pixels in 0..1) as `utils.crops` cuts them. Out: heat maps of 25 poin
 `weights` reads files.
 
 Read `locator` and `grader` first; both are made of `blocks`, and `backbone` holds the grader's CNN.
-Then the augmentations: `spatial` (affines, truncation, heat maps, mixup) and `intensity` (contrast
-and noise), whose bias fields, occlusions, blurs and ghosts are in `artefacts`. `weights` reads
-what training has saved, `hardware` says where models run and in how many bits, `vision` only
+Then the augmentations: `spatial` (affines, truncation, heat maps, mixup, cutmix) and `intensity`
+(contrast and noise), whose bias fields, occlusions, blurs and ghosts are in `artefacts`. `weights`
+reads what training has saved, `hardware` says where models run and in how many bits, `vision` only
 imports torchvision where its compiled part cannot be loaded.
 """
 

@@ -19,8 +19,8 @@ class ConvBlock(nn.Sequential):
     """Two convolutions, the first with a stride: (n, inputs, H, W) -> (n, outputs, H/stride,
     W/stride).
 
-    Group normalisation (Wu and He 2018), because batch normalisation would make a prediction depend
-    on which studies are in the batch, and on how a batch is split between processes.
+    Group normalisation (Wu and He 2018): of each image alone, so it does not matter which others
+    are in the batch, or how a batch is split between processes.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1):

@@ -12,7 +12,7 @@ from utils import metrics
 from utils.crops import nearest, point_table
 from utils.dicom import Series
 from utils.inference import grade, locate
-from utils.models import Ensemble, Grader, Locator
+from utils.models import Ensemble, Locator
 from utils.prepare import PreparedStudy, load_study, load_table
 from utils.presets import Preset
 from utils.rsna import FAMILIES, FAMILY, GRADE_COLUMNS, TARGETS, row_id, studies_of
@@ -90,11 +90,7 @@ def measured_jitter(points: pd.DataFrame) -> Jitter:
 
 
 def out_of_fold(
-    locator: Locator,
-    grader: Grader | Ensemble,
-    prepared: Path,
-    studies: list[int],
-    preset: Preset,
+    locator: Locator, graders: Ensemble, prepared: Path, studies: list[int], preset: Preset
 ) -> pd.DataFrame:
     """Logits for studies neither model was trained on, by the same path as inference: study_id,
     row_id and three logits; those of the prior where nothing of the level is visible."""
@@ -104,7 +100,7 @@ def out_of_fold(
     for study_id in tqdm(studies, desc="grading held-out studies", unit="study"):
         study = load_study(prepared, study_id)
         points, _ = locate(locator, study, preset)
-        logits, visible = grade(grader, study, points, preset)
+        logits, visible = grade(graders, study, points, preset)
         logits = np.where(visible[:, None], logits, prior)
         ids = [row_id(study_id, *target) for target in TARGETS]
         rows += [(study_id, name, *values) for name, values in zip(ids, logits.tolist())]

@@ -206,8 +206,8 @@ class _Recipe:
             if grader is None:
                 return False
             graders.append(grader)
-        both = Ensemble(graders)
-        evaluate = partial(out_of_fold, locator, both, self.prepared, preset=self.preset)
+        together = Ensemble(graders)
+        evaluate = partial(out_of_fold, locator, together, self.prepared, preset=self.preset)
         self._table(folder, "oof.csv", outside, evaluate)
         return True
 
@@ -260,9 +260,8 @@ class _Recipe:
         torch.manual_seed(seed + number)
         model = kind(self.preset)
         if self.initial is not None:
-            locator, grader = self.initial.folds[number % len(self.initial.folds)]
-            first = grader.first if isinstance(grader, Ensemble) else grader
-            source = locator if kind is Locator else first
+            locator, graders = self.initial.folds[number % len(self.initial.folds)]
+            source = locator if kind is Locator else graders.first
             model.load_state_dict(source.state_dict())
         return model
 

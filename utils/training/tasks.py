@@ -17,16 +17,9 @@ def locator_task(
     folder: Folder, locator: Locator, data: LocatorDataset, held_out: LocatorDataset, preset: Preset
 ) -> Task:
     """The locator, on heat maps of the annotated points."""
-    return Task(
-        folder=folder,
-        model=locator,
-        train=data,
-        held_out=held_out,
-        terms=partial(locator_terms, preset=preset),
-        weights=locator_weights(data),
-        epochs=preset.locator_epochs,
-        groups=[{"params": list(locator.parameters()), "lr": preset.locator_rate}],
-    )
+    terms, weights = partial(locator_terms, preset=preset), locator_weights(data)
+    groups = [{"params": list(locator.parameters()), "lr": preset.locator_rate}]
+    return Task(folder, locator, data, held_out, terms, weights, preset.locator_epochs, groups)
 
 
 def grader_task(
@@ -34,19 +27,9 @@ def grader_task(
 ) -> Task:
     """The grader, on the competition's score; its CNN may learn more slowly than the rest, because
     ImageNet's weights are no random ones."""
-    encoder = list(grader.encoder.parameters())
-    slow = set(map(id, encoder))
-    rest = [weights for weights in grader.parameters() if id(weights) not in slow]
-    return Task(
-        folder=folder,
-        model=grader,
-        train=data,
-        held_out=held_out,
-        terms=partial(grader_terms, preset=preset),
-        weights=grader_weights(data),
-        epochs=preset.grader_epochs,
-        groups=[
-            {"params": encoder, "lr": preset.encoder_rate * preset.grader_rate},
-            {"params": rest, "lr": preset.grader_rate},
-        ],
-    )
+    named, rate = list(grader.named_parameters()), preset.grader_rate
+    encoder = [weights for name, weights in named if name.startswith("encoder.")]
+    rest = [weights for name, weights in named if not name.startswith("encoder.")]
+    groups = [{"params": encoder, "lr": preset.encoder_rate * rate}, {"params": rest, "lr": rate}]
+    terms, weights = partial(grader_terms, preset=preset), grader_weights(data)
+    return Task(folder, grader, data, held_out, terms, weights, preset.grader_epochs, groups)
