@@ -501,7 +501,7 @@ def test_a_fault_that_has_become_known_is_heeded(phantom_root, whole_study, tmp_
 
 def test_the_manifest_changes_only_with_its_version(prepared):
     assert (prepared / "manifest.json").read_text() == (
-        '{"version": 4, "spacing_mm": 0.75, "air": [10, 0.03], '
+        '{"version": 5, "spacing_mm": 0.75, "air": [10, 0.03], '
         '"percentiles": [1.0, 99.5], "one_scale": 2.0}'
     )
 

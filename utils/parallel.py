@@ -25,7 +25,7 @@ def in_processes(work: Iterable, jobs: int, total: int, description: str) -> tqd
 
 def _results(work: Iterable, jobs: int) -> Iterator[Any]:
     try:
-        yield from Parallel(jobs, return_as="generator")(work)
+        yield from Parallel(jobs, return_as="generator", batch_size=1)(work)
     except BrokenProcessPool as error:
         raise WorkerError(
             f"one of {jobs} processes was killed, most likely because memory was full. "

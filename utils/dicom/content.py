@@ -6,7 +6,9 @@ Deflated files (DICOM PS3.5, A.5) are inflated here, so that all that follows se
 
 from __future__ import annotations
 
+import zipfile
 import zlib
+from importlib.resources.abc import Traversable
 from io import BytesIO
 from pathlib import Path
 from struct import error as StructError
@@ -32,15 +34,22 @@ _TRANSFER_SYNTAX = 0x00020010
 _SIZE_TAGS = ["Rows", "Columns", "BitsAllocated", "NumberOfFrames"]
 
 
-def read_content(path: Path) -> bytes:
+def read_content(path: Traversable) -> bytes:
     """All bytes of a file, inflated if it is deflated. Raises Unusable, OSError, or whatever
     pydicom raises."""
-    size = path.stat().st_size
+    size = _size(path)
     if not size:
         raise Unusable("is empty")
     if size > ALWAYS_ALLOWED:
         _check_size(path, size)
     return _inflated(path.read_bytes())
+
+
+def _size(path: Traversable) -> int:
+    """Of a file on the disk, or in an archive, of which no more bytes are read than this."""
+    if isinstance(path, zipfile.Path):
+        return path.root.getinfo(path.at).file_size
+    return Path(str(path)).stat().st_size
 
 
 def claimed_frames(attributes: Any) -> int:
@@ -67,7 +76,7 @@ def check_claim(claimed: int, file_size: int) -> None:
         raise Unusable(f"claims {claimed / MB:,.0f} MB of pixels in {file_size / MB:.1f} MB")
 
 
-def _check_size(path: Path, size: int) -> None:
+def _check_size(path: Traversable, size: int) -> None:
     """A large file has to have a header that promises as much; only the header is read."""
     with path.open("rb") as file:
         start = file.read(HEADER_BYTES)

@@ -6,6 +6,7 @@ left out and listed with the reason.
 
 from __future__ import annotations
 
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from utils.dicom.attributes import (
@@ -25,16 +26,16 @@ from utils.dicom.stack import NO_NUMBER, Image, numbered, one_stack
 from utils.files import reason
 
 
-def read_series(folder: str | Path) -> Series:
+def read_series(folder: str | Path | Traversable) -> Series:
     """The stack of slices of one series folder, in anatomical order, whatever the names of the
-    files.
+    files. The folder may be one in an archive (zipfile.Path).
 
     Files that cannot be used, further images of a plane that is there already, and images in
     another plane than most (`stack` says which) are in `left_out` with the reason. The slices have
     the folder's name as their `series_id` if it is a decimal number, as it is in the competition.
     Raises DicomError if the folder or every file in it cannot be used.
     """
-    folder = Path(folder)
+    folder = Path(folder) if isinstance(folder, str) else folder
     series_id = int(folder.name) if folder.name.isdecimal() else None
     found: list[Image] = []
     left_out = []
@@ -49,7 +50,7 @@ def read_series(folder: str | Path) -> Series:
     images, numbering = numbered(found)
     kept, dropped, aliases = one_stack(images)
     slices = in_order(image.slice for image in kept)
-    return Series(slices, folder, tuple(left_out + dropped), numbering, aliases)
+    return Series(slices, Path(str(folder)), tuple(left_out + dropped), numbering, aliases)
 
 
 def _no_image(left_out: list[tuple[str, str]]) -> str:
@@ -70,17 +71,18 @@ def read_file(path: str | Path, series_id: int | None = None) -> list[Slice]:
         return [image.slice for image in _read(Path(path), series_id)]
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Traversable) -> list[Traversable]:
     """The files of a folder by name, without hidden ones (.DS_Store). Raises DicomError."""
     try:
         if not folder.is_dir():
             raise DicomError(folder, "no such folder")
-        return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+        files = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
+        return sorted(files, key=lambda path: path.name)
     except OSError as error:
         raise DicomError(folder, f"{NOT_READ} ({reason(error)})") from error
 
 
-def _read(path: Path, series_id: int | None) -> list[Image]:
+def _read(path: Traversable, series_id: int | None) -> list[Image]:
     """The images of one file. Raises DicomError."""
     with naming(path):
         content = read_content(path)  # all: a damaged length can then not exceed what is there

@@ -3,23 +3,27 @@
 In: `Tables` and the DICOM files of a data folder. Out: a prepared data set, with the annotated
 points in patient mm and the folds; `load_study` gives each `PreparedStudy`. Read `normalisation`
 (one series), `points` (annotations in mm, and which must not be used), `study` (one study in
-memory), `storage` (one study on disk), `fingerprint` (has what it was made of changed?), `folds`
-and `dataset` (all of it, resumable).
+memory), `storage` (one study on disk), `sources` (where studies come from), `fingerprint` (has
+what it was made of changed?), `folds`, `dataset` (all of it, resumable) and `shards` (a copy of it
+elsewhere, in a few large files).
 
 A prepared data set is one folder::
 
     manifest.json                 the settings it was prepared with
     {study_id}.npy                all slices one after another as flat uint8, to be memory-mapped
-    {study_id}.json               their positions, the points in mm, what was left out; written last
+    {study_id}.json               their positions, the points in mm, what was left out
+    {study_id}.made_of            a fingerprint of what it was prepared from; written last
     labels.csv  points.csv  folds.csv  left_out.csv
     crops/                        what training has cut from it; may be deleted
 """
 
-from utils.prepare.dataset import check_spacing, check_still_there, prepare
-from utils.prepare.fingerprint import fingerprint
+from utils.prepare.dataset import check_spacing, check_still_there, prepare, restore
+from utils.prepare.fingerprint import fingerprint, fingerprint_of
 from utils.prepare.folds import make_folds
 from utils.prepare.normalisation import DIRECTIONS, canonical, prepare_series, resample, trim
 from utils.prepare.points import UnusablePoint, contradictory_points, points_in_mm
+from utils.prepare.shards import Shards
+from utils.prepare.sources import Source, opened
 from utils.prepare.storage import PreparedDataError, load_study, load_table, save_study
 from utils.prepare.study import PreparedSeries, PreparedStudy, joined, prepare_study, read_study
 
@@ -28,22 +32,27 @@ __all__ = [
     "PreparedDataError",
     "PreparedSeries",
     "PreparedStudy",
+    "Shards",
+    "Source",
     "UnusablePoint",
     "canonical",
     "check_spacing",
     "check_still_there",
     "contradictory_points",
     "fingerprint",
+    "fingerprint_of",
     "joined",
     "load_study",
     "load_table",
     "make_folds",
+    "opened",
     "points_in_mm",
     "prepare",
     "prepare_series",
     "prepare_study",
     "read_study",
     "resample",
+    "restore",
     "save_study",
     "trim",
 ]

@@ -15,13 +15,20 @@ _DIGITS = 16
 def fingerprint(tables: Tables, study_id: int) -> str:
     """Hexadecimal digits that change with the study's files (names, sizes, times of writing), its
     rows in the tables of series and points, and the known faults that concern it."""
-    parts = []
+    files = []
+    for series_id in tables.series_of(study_id).series_id:
+        files += [str(series_id), *_files(tables, study_id, series_id)]
+    return fingerprint_of(tables, study_id, files)
+
+
+def fingerprint_of(tables: Tables, study_id: int, files: list[str]) -> str:
+    """The same for files that are described by lines of text."""
     of_study = tables.only(study_id)
-    for table in (of_study.series.drop(columns="split"), of_study.points, faults_in(of_study)):
-        parts.append(table.to_csv(index=False))
-    for series_id in of_study.series.series_id:
-        parts += [str(series_id), *_files(tables, study_id, series_id)]
-    digest = hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape"))
+    parts = [
+        table.to_csv(index=False)
+        for table in (of_study.series.drop(columns="split"), of_study.points, faults_in(of_study))
+    ]
+    digest = hashlib.sha256("\n".join(parts + files).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:_DIGITS]
 
 

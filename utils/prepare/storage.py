@@ -1,7 +1,8 @@
 """One prepared study as two files: pixels to be memory-mapped, and a JSON that says what they are.
 
-The pixels are written first and the JSON last, both whole or not at all, so a study without its
-JSON is not there.
+The pixels are written first, then the JSON, both whole or not at all, so a study without its JSON
+is not there. What it was made of is noted last, in a file of its own: the same study from a folder
+and from an archive is the same two files.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from utils.files import read_json, read_table, reason, write_atomic
 from utils.prepare.study import PreparedSeries, PreparedStudy
 
 _TARGET = ("study_id", "condition", "level")
+LABEL_COLUMNS = (*_TARGET, "grade")
 _COLUMNS = {
-    "labels.csv": (*_TARGET, "grade"),
+    "labels.csv": LABEL_COLUMNS,
     "points.csv": (*_TARGET, "x_mm", "y_mm", "z_mm"),
     "folds.csv": ("study_id", "fold"),
 }
@@ -34,19 +36,22 @@ class PreparedDataError(LumbarError):
 def save_study(study: PreparedStudy, out: Path, made_of: str = "") -> None:
     """Write {study_id}.npy and {study_id}.json into the folder out, which must exist.
 
-    made_of  the fingerprint of what the study was prepared from, to be compared later
+    made_of  the fingerprint of what the study was prepared from, to be compared later; in
+             {study_id}.made_of
     Raises OutputError.
     """
     slices = [s for part in study.series for s in part.series.slices]
     flat = np.concatenate([s.pixels.ravel() for s in slices]) if slices else np.empty(0, np.uint8)
     content = {
-        "made_of": made_of,
         "series": [_series_json(part) for part in study.series],
         "points": study.points.to_dict("list"),
         "left_out": study.left_out,
     }
+    noted = out / f"{study.study_id}.made_of"
+    noted.unlink(missing_ok=True)  # what is written now is of something else
     write_atomic(out / f"{study.study_id}.npy", lambda partial: _save_array(partial, flat))
     write_atomic(out / f"{study.study_id}.json", json.dumps(content))
+    write_atomic(noted, made_of)
 
 
 def _save_array(path: Path, values: np.ndarray) -> None:
@@ -71,8 +76,16 @@ def _slice_json(one: Slice) -> dict:
     }
 
 
+def read_made_of(out: Path, study_id: int) -> str:
+    """The fingerprint of what a study was prepared from; "" if it is not known."""
+    try:
+        return (out / f"{study_id}.made_of").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def read_content(out: Path, study_id: int) -> dict:
-    """A study's JSON: made_of, series, points, left_out. Raises PreparedDataError if the study is
+    """A study's JSON: series, points, left_out. Raises PreparedDataError if the study is
     not in the prepared data set."""
     path = out / f"{study_id}.json"
     if not path.is_file():
@@ -81,7 +94,7 @@ def read_content(out: Path, study_id: int) -> dict:
             f"run 02_preprocess or `python -m utils.prepare ROOT {out}`"
         )
     content = read_json(path, PreparedDataError, _AGAIN)
-    if set(content) != {"made_of", "series", "points", "left_out"}:
+    if set(content) != {"series", "points", "left_out"}:
         raise PreparedDataError(f"{path} is damaged; {_AGAIN}")
     return content
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from os.path import isdir  # unlike Path.is_dir, False where a mount has gone
 from pathlib import Path
+from zipfile import Path as ZipPath
 
 import pandas as pd
 
@@ -20,6 +21,7 @@ _LABEL_COLUMNS = ["study_id", "condition", "level", "grade"]
 class Tables:
     """The five CSV files of one data folder, validated.
 
+    root        the folder, or one in an archive (zipfile.Path)
     labels      study_id, condition, level, grade (missing where the reader gave none)
     points      study_id, series_id, instance_number, condition, level, x, y (px: column, row)
     series      study_id, series_id, series_description, split ("train" or "test")
@@ -40,7 +42,7 @@ class Tables:
         """The image folder of a study, or of one series of it; the folder need not exist."""
         for split in SPLITS:
             study = self.root / f"{split}_images" / str(int(study_id))
-            if isdir(study):
+            if is_folder(study):
                 break
         return study if series_id is None else study / str(int(series_id))
 
@@ -89,6 +91,11 @@ class Tables:
         if self.missing:
             parts.append(f"not there: {', '.join(self.missing)}")
         return f"Tables({self.root}: {'; '.join(parts)})"
+
+
+def is_folder(path: Path) -> bool:
+    """On the disk or in an archive."""
+    return path.is_dir() if isinstance(path, ZipPath) else isdir(path)
 
 
 def numbered_folders(folder: Path) -> list[int]:

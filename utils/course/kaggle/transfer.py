@@ -51,6 +51,18 @@ def list_instances(folder: str) -> Iterator[tuple[str, int]]:
         request.page_token = page.next_page_token
 
 
+def signed_archive() -> str:
+    """The address at which the archive of all files can be fetched for a while. Its body is not
+    read. Raises requests' errors."""
+    from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFilesRequest
+
+    request = ApiDownloadDataFilesRequest()
+    request.competition_name = COMPETITION
+    with contextlib.closing(_api(lambda api: api.download_data_files(request))) as response:
+        response.raise_for_status()
+        return response.url
+
+
 def fetch_files(root: Path, wanted: dict[str, int | None], jobs: int, what: str) -> None:
     """Fetch files into root, those that are not there yet, several at a time.
 
