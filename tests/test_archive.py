@@ -184,5 +184,5 @@ def test_killed_again_and_again_the_end_is_the_same(archive, phantom_root, tmp_p
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     assert contents(killed, "") == contents(whole, "")
     assert contents(its_copy) == contents(copy)
-    assert len(list(copy.glob("*.tar"))) > 1
+    assert len(list(copy.glob("*.shard"))) > 1
     assert not list(its_copy.glob("partial-*"))

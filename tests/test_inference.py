@@ -587,3 +587,22 @@ def test_two_that_write_the_same_predictions_at_once_are_not_possible(tables, ru
         with pytest.raises(BusyError, match="is at work here"):
             inference.predict_studies(tables, run, out=out)
         inference.predict_studies(tables, run, out=tmp_path / "others.csv")
+
+
+def test_prepared_studies_are_graded_without_their_files(tables, run, prepared, tmp_path):
+    studies = tables.studies("train")[:2]
+    from_files = inference.predict_studies(tables, run, "train", studies)
+    bare = replace(tables, root=tmp_path)  # the tables, and no image
+    out = tmp_path / "predictions.csv"
+    found = inference.predict_studies(bare, run, "train", studies, out, prepared)
+    same = [column for column in from_files if column != "data"]
+    pd.testing.assert_frame_equal(found[same], from_files[same], check_exact=False, atol=1e-9)
+    assert set(inference.predict_studies(bare, run, "train", prepared=prepared).study_id) == set(
+        tables.studies("train")
+    )
+
+
+def test_studies_prepared_at_another_spacing_are_refused(tables, run, prepared):
+    finer = replace(run, preset=replace(run.preset, spacing_mm=0.4))
+    with pytest.raises(prepare.PreparedDataError, match=r"at 0\.75 mm per pixel, and the"):
+        inference.predict_studies(tables, finer, "train", prepared=prepared)

@@ -3,6 +3,7 @@ the connection and sends too little."""
 
 import contextlib
 import errno
+import functools
 import getpass
 import hashlib
 import json
@@ -23,6 +24,7 @@ import pytest
 from kagglehub import config
 from kagglesdk import kaggle_env
 
+from tests.ranges import RANGE
 from utils import prepare, rsna
 from utils.course import kaggle
 from utils.course.kaggle import account, retry, transfer, whole
@@ -40,6 +42,7 @@ class StandIn(BaseHTTPRequestHandler):
 
     faults  by a file's name, what goes wrong with its requests, one after the other
     served  how often the contents of each file were requested
+    ranges  False: a part of a file can be had only from somewhere to its end
     """
 
     root: Path
@@ -47,6 +50,7 @@ class StandIn(BaseHTTPRequestHandler):
     said = ""  # the message of a refusal
     served: Counter
     page = 3
+    ranges = False
 
     def log_message(self, *args):
         pass
@@ -84,7 +88,10 @@ class StandIn(BaseHTTPRequestHandler):
         self.served[name] += 1
         content = self.content(name)
         md5 = b64encode(hashlib.md5(content).digest()).decode()
-        start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        first, last = RANGE.fullmatch(self.headers.get("Range", "bytes=0-")).groups()
+        if last and self.ranges:
+            return self.part(content, first, last)
+        start = int(first) if first and not last else 0
         fault = self.faults[name].pop(0) if self.faults.get(name) else None
         body = content[start:]
         announced = len(body) // 2 if fault == "short" else len(body)
@@ -100,11 +107,17 @@ class StandIn(BaseHTTPRequestHandler):
         self.answer(206 if start else 200, body, headers | {"Content-Length": announced})
         self.close_connection = True
 
+    def part(self, content: bytes, first: str, last: str):
+        """The bytes from first to last; without first, so many at the end."""
+        size = len(content)
+        start, end = (int(first), int(last) + 1) if first else (max(size - int(last), 0), size)
+        place = {"Content-Range": f"bytes {start}-{end - 1}/{size}"}
+        self.answer(206, content[start:end], place)
+
     def content(self, name: str) -> bytes:
         """A file as the storage holds it: tables, and the whole competition, are zipped."""
         if name == "all.zip":
-            files = [path for path in sorted(self.root.rglob("*")) if path.is_file()]
-            return zipped({str(p.relative_to(self.root)): p.read_bytes() for p in files})
+            return whole_archive(self.root)
         content = (self.root / name).read_bytes()
         return zipped({name: content}) if name.endswith(".csv") else content
 
@@ -116,6 +129,12 @@ class StandIn(BaseHTTPRequestHandler):
         self.end_headers()
         with contextlib.suppress(ConnectionError):  # the client has seen enough of a bad file
             self.wfile.write(content)
+
+
+@functools.cache
+def whole_archive(root: Path) -> bytes:
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    return zipped({str(p.relative_to(root)): p.read_bytes() for p in files})
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -407,6 +426,41 @@ def test_an_old_token_is_reported_and_not_shown(server, tmp_path, monkeypatch, s
     assert "KGAT_old" not in shown() + str(caught.value)
 
 
+# --- out of the archive ---------------------------------------------------------------------------
+
+
+def test_with_ranges_a_sample_is_as_many_ranges_as_studies(
+    server, phantom_root, studies, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(server, "ranges", True)
+    root = kaggle.download_sample(tmp_path / "sample", studies)
+    whole_phantom = images(phantom_root)
+    names = [name for study in studies for name in of(study, phantom_root)]
+    assert images(root) == {name: whole_phantom[name] for name in names}
+    assert not any(name.endswith(".dcm") for name in server.served), "no file by itself"
+    assert server.served["all.zip"] <= 4 + len(studies)
+
+
+def test_the_test_studies_can_be_had_alone(server, phantom_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "ranges", True)
+    root = kaggle.download_sample(tmp_path / "sample", 1, split="test")
+    tables = rsna.load_tables(phantom_root)
+    assert rsna.load_tables(root).studies("test") == tables.studies("test")
+    assert not rsna.load_tables(root).studies("train")
+
+
+def test_all_studies_are_prepared_without_a_file_of_them(
+    server, phantom_root, tmp_path, monkeypatch, shown
+):
+    monkeypatch.setattr(server, "ranges", True)
+    root = kaggle.download_sample(tmp_path / "tables", [])
+    source = kaggle.open_archive(rsna.load_tables(root))
+    folds = prepare.prepare(source, tmp_path / "prepared", jobs=1, folds=2)
+    assert folds.study_id.tolist() == rsna.load_tables(phantom_root).studies("train")
+    assert not list(tmp_path.rglob("*.dcm"))
+    assert "s3cret" not in shown()
+
+
 def test_an_unknown_study_is_named(server, tmp_path):
     message = r"no training study 12; train\.csv lists those there are"
     with pytest.raises(kaggle.KaggleError, match=message):
@@ -433,7 +487,7 @@ def test_the_whole_competition_arrives_over_a_bad_connection(server, phantom_roo
 
 def test_a_disk_too_small_is_reported_before_anything_is_fetched(server, tmp_path, monkeypatch):
     monkeypatch.setattr(whole, "NEEDED_GB", 10**9)
-    message = r"the archive \(36 GB\) and its contents need .* use SOURCE = 'sample'"
+    message = r"the archive \(36 GB\) and its contents need .* Use SOURCE = 'kaggle'"
     with pytest.raises(kaggle.KaggleError, match=message):
         kaggle.download_all()
     assert not server.served

@@ -31,7 +31,7 @@ def copied(phantom_root, tmp_path):
 
 def test_a_new_machine_gets_the_same_files_from_the_copy_alone(copied, tmp_path):
     out, copy = copied
-    assert len(list(copy.glob("shard-*.tar"))) > 1
+    assert len(list(copy.glob("shard-*.shard"))) > 1
     assert len(list(copy.iterdir())) < len(contents(out)) / 3, "a few files, not many"
     here = tmp_path / "new machine"
     assert prepare.restore(Shards(copy), here, folds=2)
@@ -46,7 +46,7 @@ def test_folds_are_made_anew_for_a_preset_that_has_others(copied, tmp_path):
 def test_a_shard_is_a_tar_of_whole_studies_and_its_checksum_is_listed(copied):
     out, copy = copied
     index = json.loads((copy / "index.json").read_text())
-    assert list(index["shards"]) == sorted(p.name for p in copy.glob("*.tar"))
+    assert list(index["shards"]) == sorted(p.name for p in copy.glob("*.shard"))
     for name, shard in index["shards"].items():
         content = (copy / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == shard["sha256"]
@@ -68,7 +68,7 @@ def test_a_machine_that_was_lost_halfway_costs_only_the_shard_it_was_filling(
     phantom_root, copied, tmp_path, monkeypatch
 ):
     _, copy = copied
-    names = sorted(p.name for p in copy.glob("*.tar"))
+    names = sorted(p.name for p in copy.glob("*.shard"))
     index = json.loads((copy / "index.json").read_text())
     last = index["shards"].pop(names[-1])
     (copy / "index.json").write_text(json.dumps(index | {"complete": []}))
@@ -97,7 +97,7 @@ def test_a_study_that_has_changed_replaces_the_one_in_the_copy(
     assert len(listed) == len(set(listed)) == len(rsna.load_tables(root).studies("train"))
     assert prepare.restore(shards, tmp_path / "here", folds=2)
     assert contents(tmp_path / "here") == contents(out)
-    assert sorted(p.name for p in copy.glob("*.tar")) == sorted(shards.index["shards"])
+    assert sorted(p.name for p in copy.glob("*.shard")) == sorted(shards.index["shards"])
 
 
 @pytest.mark.parametrize("left", ["half", "another byte", "nothing", "no tar"])
@@ -105,7 +105,7 @@ def test_a_damaged_shard_is_named_and_its_studies_are_prepared_again(
     phantom_root, copied, tmp_path, caplog, left
 ):
     out, copy = copied
-    path = next(copy.glob("*.tar"))
+    path = next(copy.glob("*.shard"))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     damaged = {"half": content[: len(content) // 2], "another byte": content, "no tar": b"x"}
@@ -124,8 +124,8 @@ def test_a_damaged_shard_is_named_and_its_studies_are_prepared_again(
     [
         "[]",
         "{",
-        '{"settings": {}, "complete": [], "shards": {"../../x.tar": {}}}',
-        '{"settings": {}, "complete": [], "shards": {"shard-0001.tar": '
+        '{"settings": {}, "complete": [], "shards": {"../../x.shard": {}}}',
+        '{"settings": {}, "complete": [], "shards": {"shard-0001.shard": '
         '{"sha256": "", "bytes": 1, "studies": {"../1": ""}}}}',
         '{"settings": {}, "complete": ["../1"], "shards": {}}',
     ],

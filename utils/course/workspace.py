@@ -6,15 +6,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from utils.course import kaggle
+import pandas as pd
+
+from utils.course import kaggle, machine
 from utils.course.environment import PROJECT, environment, home, report
+from utils.course.machine import PATIENTS
 from utils.errors import LumbarError
 from utils.phantom import make_dataset
+from utils.prepare import Shards, Source, prepare, restore
 from utils.presets import SPACING_MM, Preset, get_preset, shaped_like
+from utils.rsna import load_tables
 
 __all__ = [
     "RELEASED",
@@ -26,14 +34,18 @@ __all__ = [
     "home",
     "make_phantom",
     "open_workspace",
+    "prepare_studies",
     "report",
+    "studies_of",
     "warm_started",
 ]
 
 RELEASED = PROJECT / "released"  # the run that ships with the project; see its CARD.md
-SAMPLE_STUDIES = 3  # of the real data
+SAMPLE_STUDIES = 3  # of the real data, to be looked at
+_SAMPLE = re.compile(r"sample(?: \d{1,4})?")  # "sample", or "sample 20"
 MOUNT = Path("/content/drive")  # where Colab mounts Google Drive
-SOURCES = ("phantom", "sample", "kaggle")
+SOURCES = ("phantom", "sample", "kaggle", "kaggle-raw")
+log = logging.getLogger(__name__)
 
 
 class WorkspaceError(LumbarError):
@@ -83,14 +95,15 @@ def open_workspace(
     data: bool = True,
     only_test: bool = False,
 ) -> Workspace:
-    """The folders for a source: "phantom", "sample", "kaggle", or a folder in the competition's
-    layout.
+    """The folders for a source: "phantom", "sample", "kaggle", "kaggle-raw", or a folder in the
+    competition's layout.
 
     data       make the data ready first: simulate the phantom, or fetch from Kaggle the tables and
-               a few studies ("sample") or all of the competition ("kaggle", 36 GB), which needs an
+               a few studies ("sample", or "sample 20" for so many; "kaggle", where `studies_of`
+               gives all of them without their files) or all 36 GB ("kaggle-raw"), which needs an
                account that has accepted the rules
     only_test  of a phantom that is not there yet simulate the test studies alone, which is all that
-               grading needs
+               grading needs, and fetch no others from Kaggle
 
     Raises WorkspaceError for a folder that is not there, and kaggle.KaggleError.
     """
@@ -99,9 +112,9 @@ def open_workspace(
     if source == "phantom":
         name = preset.phantom.name
         folder = _phantom_folder(base / "data" / name, preset, data, only_test)
-    elif source in SOURCES:
-        name = source
-        folder = _real_folder(base / "data" / name, source, data)
+    elif source in SOURCES or _SAMPLE.fullmatch(source):
+        name = source.removesuffix("-raw").replace(" ", "-")
+        folder = _real_folder(base / "data" / name, source, data, only_test)
     else:
         folder = _own_folder(source)
         name = folder.name
@@ -109,6 +122,61 @@ def open_workspace(
     run = base / "runs" / f"{name}-{preset.name}"
     finer = "" if preset.spacing_mm == SPACING_MM else f"-{preset.spacing_mm:g}mm"
     return Workspace(source, preset, folder, base / "prepared" / f"{name}{finer}", run, base)
+
+
+def studies_of(work: Workspace) -> Path | Source:
+    """All studies of a workspace, for `prepare.prepare`: its data folder; or, where only a few
+    studies of the competition are in it, the competition's archive at Kaggle, of which no file is
+    kept. If that can be had only as a whole, it is fetched. Raises KaggleError."""
+    if work.source != "kaggle" or work.data != work.home / "data" / work.source:
+        return work.data
+    try:
+        return kaggle.open_archive(load_tables(work.data))
+    except kaggle.NoRangesError as error:
+        log.warning(f"{error} All of it is fetched.")
+        return kaggle.download_all()
+
+
+def shards_of(store: str, work: Workspace) -> Shards | None:
+    """The copy of a workspace's prepared studies on Google Drive ("drive"), in the folder named, or
+    in a Kaggle data set ("kaggle:owner/name"), under a name of its own; None for ""."""
+    if not store:
+        return None
+    if store.startswith("kaggle:"):
+        return Shards(kaggle.data_set(store.removeprefix("kaggle:")))
+    base = _drive("STORE") if store == "drive" else Path(store).expanduser()
+    return Shards(base / f"prepared-{work.prepared.name}")
+
+
+def fetcher(work: Workspace) -> Callable[[int], None] | None:
+    """What brings the images of one training study into the data folder, for a viewer, where they
+    are at Kaggle; None where all of them are here."""
+    if work.source != "kaggle" or work.data != work.home / "data" / work.source:
+        return None
+
+    def fetch(study: int) -> None:
+        kaggle.download_sample(work.data, [study])
+
+    return fetch
+
+
+def prepare_studies(work: Workspace, jobs: int = 2, store: str = "") -> pd.DataFrame:
+    """Prepare all studies of a workspace; returns folds.csv, as `prepare.prepare` does.
+
+    store  a copy that is filled, and from which another machine gets the studies: see shards_of. If
+           it is complete, nothing is asked of Kaggle
+
+    Raises machine.DiskError before work begins where the studies have no room, and what `prepare`
+    raises.
+    """
+    shards, out, folds = shards_of(store, work), work.prepared, work.preset.folds
+    spacing_mm, remote = work.preset.spacing_mm, work.source.startswith("kaggle")
+    if remote:
+        done = len(list(out.glob("*.made_of"))) if out.is_dir() else 0
+        machine.check_room(work.preset, out, machine.IMAGES * (PATIENTS - done) // PATIENTS)
+    if remote and shards and restore(shards, out, folds, spacing_mm=spacing_mm):
+        return pd.read_csv(out / "folds.csv")
+    return prepare(studies_of(work), out, jobs, folds, spacing_mm=spacing_mm, shards=shards)
 
 
 def make_phantom(folder: Path, preset: Preset, only_test: bool = False) -> None:
@@ -180,12 +248,20 @@ def _phantom_folder(folder: Path, preset: Preset, data: bool, only_test: bool) -
     return folder
 
 
-def _real_folder(folder: Path, source: str, data: bool) -> Path:
+def _real_folder(folder: Path, source: str, data: bool, only_test: bool) -> Path:
     if not data:
         return folder
-    if source == "kaggle":
+    if source == "kaggle-raw":
         return kaggle.download_all()
-    return kaggle.download_sample(folder, SAMPLE_STUDIES)
+    here = kaggle.downloaded() if source == "kaggle" else None
+    if here:
+        return here
+    if source == "kaggle" and only_test:
+        kaggle.download_sample(folder, split="test")
+        if load_tables(folder).studies("test"):
+            return folder
+    number = source.removeprefix("sample").strip()
+    return kaggle.download_sample(folder, int(number) if number.isdecimal() else SAMPLE_STUDIES)
 
 
 def _own_folder(source: str) -> Path:

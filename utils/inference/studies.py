@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -12,11 +13,19 @@ from tqdm.auto import tqdm
 
 from utils import metrics, phantom
 from utils.errors import LumbarError
-from utils.files import write_atomic, writing
+from utils.files import number_named, write_atomic, writing
 from utils.inference.prediction import FAILED, predict_study, prior_prediction
 from utils.inference.run import Run, load_run
 from utils.locks import at_work
-from utils.prepare import check_still_there, fingerprint, prepare_study
+from utils.prepare import (
+    PreparedStudy,
+    check_spacing,
+    check_still_there,
+    fingerprint,
+    load_study,
+    prepare_study,
+    read_made_of,
+)
 from utils.rsna import TARGETS, Tables, load_tables, studies_of
 
 _KEYS = ["study_id", "run", "data", "source", "note"]  # what decides whether a row can be kept
@@ -28,35 +37,71 @@ def predict_studies(
     split: str = "test",
     studies: list[int] | None = None,
     out: str | Path | None = None,
+    prepared: str | Path | None = None,
 ) -> pd.DataFrame:
     """predict_study for every study of a split, in the order of the tables; a study that cannot be
     read gets the prior and a note.
 
-    split  "test": every study of the test tables, with or without images; "train": those whose
-           images are here
-    out    a predictions.csv, written study by study under another name; the next call after a kill
-           resumes there
+    split     "test": every study of the test tables, with or without images; "train": those whose
+              images are here, or that are prepared
+    out       a predictions.csv, written study by study under another name; the next call after a
+              kill resumes there
+    prepared  a prepared data set, from which studies are taken instead: their files are not needed
     Raises BusyError if another process writes the same predictions, OutputError if the disk fails.
     """
     tables = root if isinstance(root, Tables) else load_tables(root)
     run = run if isinstance(run, Run) else load_run(run)
-    wanted = studies_of_split(tables, split) if studies is None else studies
+    given = _Given(tables, run.preset.spacing_mm, Path(prepared) if prepared else None)
+    wanted = given.of_split(split) if studies is None else studies
     if not wanted:
         raise LumbarError(f"{tables.root}: no {split} studies to grade")
-    made_of = {study: fingerprint(tables, study) for study in wanted}
+    made_of = {study: given.fingerprint(study) for study in wanted}
     if out is None:
-        return pd.concat(_one_by_one(tables, run, made_of), ignore_index=True)
+        return pd.concat(_one_by_one(given, run, made_of), ignore_index=True)
     out = Path(out)
     with at_work(out.parent, out.name):
-        return _resumed(tables, run, made_of, out)
+        return _resumed(given, run, made_of, out)
 
 
-def _resumed(tables: Tables, run: Run, made_of: dict[int, str], out: Path) -> pd.DataFrame:
+@dataclass(frozen=True)
+class _Given:
+    """Where the studies come from: raw files, prepared as a run needs them, or a prepared data set.
+    Raises PreparedDataError for one at another spacing."""
+
+    tables: Tables
+    spacing_mm: float
+    prepared: Path | None
+
+    def __post_init__(self) -> None:
+        if self.prepared:
+            check_spacing(self.prepared, self.spacing_mm)
+
+    def of_split(self, split: str) -> list[int]:
+        if self.prepared and split == "train":
+            return sorted(number_named(path.stem) or 0 for path in self.prepared.glob("*.npy"))
+        return studies_of_split(self.tables, split)
+
+    def fingerprint(self, study_id: int) -> str:
+        if self.prepared:
+            return read_made_of(self.prepared, study_id)
+        return fingerprint(self.tables, study_id)
+
+    def study(self, study_id: int) -> PreparedStudy:
+        if self.prepared:
+            return load_study(self.prepared, study_id)
+        return prepare_study(self.tables, study_id, self.spacing_mm)
+
+    def check(self) -> None:
+        """Raise PreparedDataError where the data have gone: what follows would be the prior."""
+        check_still_there(self.prepared or self.tables.root)
+
+
+def _resumed(given: _Given, run: Run, made_of: dict[int, str], out: Path) -> pd.DataFrame:
     """The predictions of studies, each written when it is there; then all of them as out."""
     partial = out.with_suffix(".partial.csv")
     done = _predicted_before(partial, run, made_of)
     rest = {study: of for study, of in made_of.items() if study not in done}
-    for rows in _one_by_one(tables, run, rest):
+    for rows in _one_by_one(given, run, rest):
         with writing(partial), partial.open("a", encoding="utf-8") as file:
             file.write(rows.to_csv(index=False, header=file.tell() == 0))
     table = read_predictions(partial)
@@ -107,7 +152,7 @@ def known_grades(tables: Tables, split: str) -> pd.DataFrame:
     return known[known.grade.notna()]
 
 
-def _one_by_one(tables: Tables, run: Run, made_of: dict[int, str]) -> Iterator[pd.DataFrame]:
+def _one_by_one(given: _Given, run: Run, made_of: dict[int, str]) -> Iterator[pd.DataFrame]:
     """25 rows at a time; no study is kept in memory when the next is read. If not a single one of
     several can be graded, the fault is not theirs, and the error is raised.
 
@@ -116,14 +161,13 @@ def _one_by_one(tables: Tables, run: Run, made_of: dict[int, str]) -> Iterator[p
     failed = 0
     for study_id in tqdm(made_of, desc="grading", unit="study"):
         try:
-            study = prepare_study(tables, study_id, run.preset.spacing_mm)
-            rows = predict_study(run, study)
+            rows = predict_study(run, given.study(study_id))
         except Exception as error:  # one study must not cost the others theirs
             failed += 1
             if failed == len(made_of) > 1:
                 raise
             rows = prior_prediction(run, study_id, f"{type(error).__name__}: {error}")
-        check_still_there(tables.root)  # else all that follows would be the prior
+        given.check()
         yield rows.assign(data=made_of[study_id])
 
 

@@ -24,7 +24,13 @@ from utils.prepare.normalisation import DIRECTIONS, canonical, prepare_series, r
 from utils.prepare.points import UnusablePoint, contradictory_points, points_in_mm
 from utils.prepare.shards import Shards
 from utils.prepare.sources import Source, opened
-from utils.prepare.storage import PreparedDataError, load_study, load_table, save_study
+from utils.prepare.storage import (
+    PreparedDataError,
+    load_study,
+    load_table,
+    read_made_of,
+    save_study,
+)
 from utils.prepare.study import PreparedSeries, PreparedStudy, joined, prepare_study, read_study
 
 __all__ = [
@@ -50,6 +56,7 @@ __all__ = [
     "prepare",
     "prepare_series",
     "prepare_study",
+    "read_made_of",
     "read_study",
     "resample",
     "restore",

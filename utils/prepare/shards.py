@@ -2,7 +2,8 @@
 sets are slow with many small ones.
 
 A shard is a tar archive of the .npy and .json of some studies, in the order of all studies, so the
-same studies make the same bytes. index.json says which studies are in which shard, what they were
+same studies make the same bytes. (Its name does not end in .tar: Kaggle unpacks what is called so.)
+index.json says which studies are in which shard, what they were
 made of, and the shard's SHA-256. It is written after the shard, so what it lists is there.
 """
 
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 SHARD_BYTES = 500_000_000
 INDEX, LABELS = "index.json", "labels.csv"
 SUFFIXES = (".npy", ".json")  # of a study's files, in the order in which they are written
-_NAME = re.compile(r"shard-\d{4,6}\.tar")
+_NAME = re.compile(r"shard-\d{4,6}\.shard")
 _AGAIN = "choose another folder, or delete this one: it is made again from the studies"
 
 
@@ -137,8 +138,8 @@ class Shards:
 
     def _write_shard(self, out: Path, studies: list[int]) -> None:
         """Write the studies' shard, read it back, list it, and forget where else they were."""
-        numbers = [int(name[6:-4]) for name in self.index["shards"]]
-        path = self.folder / f"shard-{max(numbers, default=0) + 1:04d}.tar"
+        numbers = [int(name[6:].removesuffix(".shard")) for name in self.index["shards"]]
+        path = self.folder / f"shard-{max(numbers, default=0) + 1:04d}.shard"
         hashed = hashlib.sha256()
         write_atomic(path, partial(_write_tar, out=out, studies=studies, hashed=hashed))
         made_of = {str(study): read_made_of(out, study) for study in studies}

@@ -20,7 +20,10 @@ class Source(Protocol):
     """Tables, and the images of the studies in them."""
 
     tables: Tables
-    progress: str  # what is to be said of it beside a progress bar
+
+    @property
+    def progress(self) -> str:
+        """What is to be said of it beside a progress bar."""
 
     def studies(self) -> list[int]:
         """Ids of the training studies that have images, ascending."""

@@ -1,7 +1,8 @@
 """Datasets of studies: crops are cut once and cached, augmentation is sampled anew for every epoch.
 
 Crops are cut somewhat too large and kept as one file per study, so that a training step never waits
-for them. What is sampled at random (an affine, an intensity vector, …) goes with the crops and is
+for them; or they are cut anew each time, where loader workers have the time and the disk has not
+the room. What is sampled at random (an affine, an intensity vector, …) goes with the crops and is
 applied on the device, by `losses`.
 """
 
@@ -51,6 +52,11 @@ class StudyDataset(Dataset):
         words = [str(getattr(preset, setting)) for setting in self.settings]
         self.folder = self.prepared / "crops" / "-".join([self.name, str(VERSION), *words])
 
+    @property
+    def keeps_crops(self) -> bool:
+        """Whether crops are cut once, and kept on the disk."""
+        return True
+
     def __len__(self) -> int:
         return len(self.studies)
 
@@ -76,10 +82,13 @@ class StudyDataset(Dataset):
         return self.folder / f"{study_id}.safetensors"
 
     def cache_crops(self, jobs: int = 1) -> None:
-        """Cut the studies that have not been cut; resumes where it was interrupted.
+        """Cut the studies that have not been cut, if crops are kept; resumes where it was
+        interrupted.
 
         Raises PreparedDataError where the crops would not fit on the disk.
         """
+        if not self.keeps_crops:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         todo = [study for study in dict.fromkeys(self.studies) if not self.path(study).is_file()]
         if todo:
@@ -106,6 +115,8 @@ class StudyDataset(Dataset):
 
     def _cached(self, study_id: int) -> dict[str, np.ndarray]:
         """A study's crops; cut again if their file is damaged."""
+        if not self.keeps_crops:
+            return self.make_crops(load_study(self.prepared, study_id))
         try:
             return load_file(self.path(study_id))
         except (SafetensorError, FileNotFoundError):

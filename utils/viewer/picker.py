@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ipywidgets
@@ -24,6 +24,7 @@ class StudyPicker(ipywidgets.VBox):
                  or all whose images are here
     predictions  as for StudyViewer; with them the search knows the words right and wrong
     quiz         as for StudyViewer
+    fetch        called with a study before it is shown, to bring its images here
 
     The search keeps the studies in which one target has all its words: "severe l4/l5",
     "left foraminal moderate wrong". Raises ViewerError if there is no study to show.
@@ -35,6 +36,7 @@ class StudyPicker(ipywidgets.VBox):
         studies: Sequence[int] | None = None,
         predictions: pd.DataFrame | None = None,
         quiz: bool = False,
+        fetch: Callable[[int], None] | None = None,
     ):
         tables = root if isinstance(root, rsna.Tables) else rsna.load_tables(root)
         chosen = _default_studies(tables, predictions) if studies is None else studies
@@ -43,6 +45,8 @@ class StudyPicker(ipywidgets.VBox):
             raise ViewerError(
                 f"{tables.root}: no study to show; images belong in train_images/<study>/<series>/"
             )
+        self._fetch = fetch or (lambda study: None)
+        self._fetch(self.studies[0])
         self.viewer = StudyViewer(tables, self.studies[0], predictions, quiz)
         self._index = search_index(tables, self.studies, predictions)
         self._grades_hidden = quiz
@@ -125,6 +129,7 @@ class StudyPicker(ipywidgets.VBox):
         status = self.status.value
         self.status.value = "reading …"
         try:
+            self._fetch(study)
             self.viewer.show(study)
         except LumbarError as error:
             status = str(error)

@@ -8,11 +8,12 @@ takes. Nothing but tables and images is taken from the archive, whatever names a
 
 from __future__ import annotations
 
+import getpass
 import re
 import time
 import zipfile
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from io import BytesIO
@@ -20,8 +21,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from remotezip import RemoteZip
+from tqdm.auto import tqdm
 
-from utils.course.kaggle.account import COMPETITION
+from utils.course.kaggle.account import COMPETITION, sign_in
 from utils.course.kaggle.remote import RemoteFile
 from utils.course.kaggle.transfer import signed_archive
 from utils.files import write_atomic
@@ -91,8 +93,11 @@ class ArchiveSource:
                     future.cancel()
 
     def unpack(self, studies: list[int], root: Path, split: str = "train") -> None:
-        """The files of these studies into a data folder. Raises KaggleError, OutputError."""
-        for content in self.fetch(studies, split):
+        """The files of those of these studies that are in the archive, into a data folder. Raises
+        KaggleError, OutputError."""
+        there = [study for study in studies if (split, study) in self.members]
+        fetched = self.fetch(there, split)
+        for content in tqdm(fetched, "fetching", len(there), unit="study", disable=not there):
             with zipfile.ZipFile(BytesIO(content)) as archive:
                 for name in archive.namelist():
                     (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -131,9 +136,10 @@ class ArchiveSource:
         return content.getvalue()
 
 
-def open_archive(tables: Tables) -> ArchiveSource:
-    """The competition's archive at Kaggle, for the user who is signed in. Raises KaggleError, or
-    NoRangesError where it can be had only as a whole."""
+def open_archive(tables: Tables, ask: Callable[[str], str] = getpass.getpass) -> ArchiveSource:
+    """The competition's archive at Kaggle. Raises KaggleError, or NoRangesError where it can be had
+    only as a whole."""
+    sign_in(ask)
     return ArchiveSource(RemoteFile(signed_archive), tables)
 
 

@@ -1,4 +1,4 @@
-"""The tables and the images of a few training studies, file by file."""
+"""The tables and the images of a few studies: those that are to be looked at, or graded."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from pathlib import Path
 import pandas as pd
 
 from utils.course.kaggle.account import KaggleError, attached, sign_in
+from utils.course.kaggle.archive import open_archive
+from utils.course.kaggle.remote import NoRangesError
 from utils.course.kaggle.transfer import fetch_files, list_instances
-from utils.files import write_atomic
+from utils.files import number_named, write_atomic
 from utils.locks import at_work
 from utils.rsna import GRADES, SCHEMAS, SERIES, TARGETS, Tables, load_tables
 
 log = logging.getLogger(__name__)
-FINISHED = "sample.txt"  # the studies of the last finished download
+FINISHED = {"train": "sample.txt", "test": "test.txt"}  # the studies of finished downloads
 BURDEN = dict(zip(GRADES, (0, 1, 3)))  # ranks studies, and nothing else
 
 
@@ -25,8 +27,10 @@ def download_sample(
     studies: int | list[int] = 3,
     jobs: int = 8,
     ask: Callable[[str], str] = getpass.getpass,
+    split: str = "train",
 ) -> Path:
-    """Fetch the tables, and the images of so many training studies (or of these), into root.
+    """Fetch the tables, and the images of so many studies of a split (or of these), into root; of
+    the test split a number means all.
 
     Returns root. Each file is checked and then given its name, so a file that is there is whole,
     and an interrupted call resumes. A sample that is complete needs no network. Raises KaggleError,
@@ -36,19 +40,33 @@ def download_sample(
     mount = attached()
     if mount:
         return _link_sample(mount, root, studies)
-    if _is_complete(root, studies):
+    if _is_complete(root, studies, split):
         return root
     log.info(f"Signed in with {sign_in(ask)}.")
     with at_work(root, "download"):
         fetch_files(root, dict.fromkeys(SCHEMAS), jobs, "tables")
         tables = load_tables(root)
-        chosen = _chosen(tables, studies)
-        wanted: dict[str, int | None] = {}
-        for folder in _series_folders(tables, chosen):
-            wanted.update(_instances(folder))
-        fetch_files(root, wanted, jobs, f"images of {len(chosen)} studies")
-        write_atomic(root / FINISHED, "\n".join(map(str, chosen)) + "\n")
+        chosen = _chosen(tables, studies, split)
+        _check_known(tables, chosen, split)
+        missing = [study for study in chosen if study not in _finished(root, split)]
+        try:
+            open_archive(tables, ask).unpack(missing, root, split)
+        except NoRangesError:
+            _fetch_one_by_one(tables, missing, root, jobs, split)
+        finished = dict.fromkeys([*_finished(root, split), *chosen])
+        write_atomic(root / FINISHED[split], "\n".join(map(str, finished)) + "\n")
     return root
+
+
+def _fetch_one_by_one(
+    tables: Tables, studies: list[int], root: Path, jobs: int, split: str
+) -> None:
+    """File by file, where the archive can be had only as a whole."""
+    wanted: dict[str, int | None] = {}
+    for study in studies:
+        for series in tables.series_of(study).series_id:
+            wanted.update(_instances(f"{split}_images/{study}/{series}"))
+    fetch_files(root, wanted, jobs, f"images of {len(studies)} studies")
 
 
 def choose(tables: Tables, count: int) -> list[int]:
@@ -70,8 +88,12 @@ def choose(tables: Tables, count: int) -> list[int]:
     return [int(ranked[int(middle)]) for middle in middles]
 
 
-def _chosen(tables: Tables, studies: int | list[int]) -> list[int]:
-    return choose(tables, studies) if isinstance(studies, int) else studies
+def _chosen(tables: Tables, studies: int | list[int], split: str = "train") -> list[int]:
+    if not isinstance(studies, int):
+        return studies
+    if split == "train":
+        return choose(tables, studies)
+    return sorted(set(tables.series.study_id[tables.series.split == split]))
 
 
 def _instances(folder: str) -> dict[str, int]:
@@ -93,23 +115,28 @@ def _link_sample(mount: Path, root: Path, studies: int | list[int]) -> Path:
     return root
 
 
-def _is_complete(root: Path, studies: int | list[int]) -> bool:
+def _finished(root: Path, split: str) -> list[int]:
+    """The studies whose images have been fetched, all of them."""
+    path = root / FINISHED[split]
+    noted = path.read_text(errors="replace").split() if path.is_file() else []
+    numbers = map(number_named, noted)
+    return [number for number in numbers if number is not None]
+
+
+def _is_complete(root: Path, studies: int | list[int], split: str) -> bool:
     """Are the tables there, and has a call for as many studies, or these, finished before?"""
     if not all((root / name).is_file() for name in SCHEMAS):
         return False
-    finished = root / FINISHED
-    done = finished.read_text(errors="replace").split() if finished.is_file() else []
+    done = _finished(root, split)
     if isinstance(studies, int):
-        return len(done) >= studies
-    return set(map(str, studies)) <= set(done)
+        return len(done) >= (studies if split == "train" else 1)
+    return set(studies) <= set(done)
 
 
-def _series_folders(tables: Tables, studies: list[int]) -> list[str]:
-    """The folders of all series of training studies. Raises KaggleError for an unknown study."""
-    of_studies = tables.series.study_id.isin(studies)
-    rows = tables.series[of_studies & (tables.series.split == "train")]
-    unknown = sorted(set(studies) - set(rows.study_id))
+def _check_known(tables: Tables, studies: list[int], split: str) -> None:
+    """Raise KaggleError for a study that is in no table."""
+    known = tables.series.study_id[tables.series.split == split]
+    unknown = sorted(set(studies) - set(known))
     if unknown:
         named = ", ".join(map(str, unknown))
         raise KaggleError(f"no training study {named}; train.csv lists those there are")
-    return [f"train_images/{row.study_id}/{row.series_id}" for row in rows.itertuples()]
