@@ -33,6 +33,8 @@ LOCAL_CROP_MM = 88.0  # foramina and recesses are located in a crop this wide ro
 # A level's foramina are searched on the sagittal slices this far beside its canal point. In real
 # studies they are 13 to 23 mm from it.
 FORAMEN_OFFSET_MM = (4.0, 34.0)
+# Slices that are kept for training, of each side and level, and of each level.
+FORAMEN_SLICES, RECESS_SLICES = 8, 5
 # A slice further from a point does not show it. Blocks of a real axial series are up to 22.5 mm
 # apart.
 REACH_MM = 13.0

@@ -2,6 +2,7 @@
 
 In: the settings of a notebook. Out: a `Workspace` with its folders, figures, and hints for answers.
 Read `environment` (which machine is this?), `kaggle` (real data), `workspace` (where is what?),
-`plots` (figures), `checks` (check-yourself cells, on questions.toml) and `quiz` (a learner beside a
-model). None of them needs torch.
+`machine` (does it fit?), `preparation` (all studies, prepared), `plots` (figures), `checks`
+(check-yourself cells, on questions.toml) and `quiz` (a learner beside a model). None of them needs
+torch.
 """

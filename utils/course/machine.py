@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from utils.course.environment import free_bytes
-from utils.crops import with_margin
+from utils.crops import FORAMEN_SLICES, RECESS_SLICES, with_margin
 from utils.errors import LumbarError
 from utils.presets import SPACING_MM, Preset
 
@@ -39,9 +39,6 @@ def prepared_gb(preset: Preset, images: int = IMAGES) -> float:
 def crops_gb(preset: Preset, studies: int = PATIENTS) -> float:
     """Of the crops that training keeps: always the locator's; the grader's where there are no
     loader workers to cut them anew."""
-    # Here and not above: notebooks 1 and 2 run without torch.
-    from utils.training.locator_samples import FORAMEN_SLICES, RECESS_SLICES
-
     whole, local = with_margin(preset.locator_px), with_margin(preset.locator_px // 2)
     searches = 10 * FORAMEN_SLICES + 5 * RECESS_SLICES
     locator = SAGITTAL_SLICES * whole**2 + searches * local**2

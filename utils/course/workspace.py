@@ -6,21 +6,15 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
-from utils.course import kaggle, machine
+from utils.course import kaggle
 from utils.course.environment import PROJECT, environment, home, report
-from utils.course.machine import PATIENTS
 from utils.errors import LumbarError
 from utils.phantom import make_dataset
-from utils.prepare import Shards, Source, prepare, restore
 from utils.presets import SPACING_MM, Preset, get_preset, shaped_like
 from utils.rsna import load_tables
 
@@ -34,9 +28,7 @@ __all__ = [
     "home",
     "make_phantom",
     "open_workspace",
-    "prepare_studies",
     "report",
-    "studies_of",
     "warm_started",
 ]
 
@@ -45,7 +37,6 @@ SAMPLE_STUDIES = 3  # of the real data, to be looked at
 _SAMPLE = re.compile(r"sample(?: \d{1,4})?")  # "sample", or "sample 20"
 MOUNT = Path("/content/drive")  # where Colab mounts Google Drive
 SOURCES = ("phantom", "sample", "kaggle", "kaggle-raw")
-log = logging.getLogger(__name__)
 
 
 class WorkspaceError(LumbarError):
@@ -99,8 +90,8 @@ def open_workspace(
     competition's layout.
 
     data       make the data ready first: simulate the phantom, or fetch from Kaggle the tables and
-               a few studies ("sample", or "sample 20" for so many; "kaggle", where `studies_of`
-               gives all of them without their files) or all 36 GB ("kaggle-raw"), which needs an
+               a few studies ("sample", or "sample 20" for so many; "kaggle", where `preparation`
+               gets all of them without their files) or all 36 GB ("kaggle-raw"), which needs an
                account that has accepted the rules
     only_test  of a phantom that is not there yet simulate the test studies alone, which is all that
                grading needs, and fetch no others from Kaggle
@@ -122,61 +113,6 @@ def open_workspace(
     run = base / "runs" / f"{name}-{preset.name}"
     finer = "" if preset.spacing_mm == SPACING_MM else f"-{preset.spacing_mm:g}mm"
     return Workspace(source, preset, folder, base / "prepared" / f"{name}{finer}", run, base)
-
-
-def studies_of(work: Workspace) -> Path | Source:
-    """All studies of a workspace, for `prepare.prepare`: its data folder; or, where only a few
-    studies of the competition are in it, the competition's archive at Kaggle, of which no file is
-    kept. If that can be had only as a whole, it is fetched. Raises KaggleError."""
-    if work.source != "kaggle" or work.data != work.home / "data" / work.source:
-        return work.data
-    try:
-        return kaggle.open_archive(load_tables(work.data))
-    except kaggle.NoRangesError as error:
-        log.warning(f"{error} All of it is fetched.")
-        return kaggle.download_all()
-
-
-def shards_of(store: str, work: Workspace) -> Shards | None:
-    """The copy of a workspace's prepared studies on Google Drive ("drive"), in the folder named, or
-    in a Kaggle data set ("kaggle:owner/name"), under a name of its own; None for ""."""
-    if not store:
-        return None
-    if store.startswith("kaggle:"):
-        return Shards(kaggle.data_set(store.removeprefix("kaggle:")))
-    base = _drive("STORE") if store == "drive" else Path(store).expanduser()
-    return Shards(base / f"prepared-{work.prepared.name}")
-
-
-def fetcher(work: Workspace) -> Callable[[int], None] | None:
-    """What brings the images of one training study into the data folder, for a viewer, where they
-    are at Kaggle; None where all of them are here."""
-    if work.source != "kaggle" or work.data != work.home / "data" / work.source:
-        return None
-
-    def fetch(study: int) -> None:
-        kaggle.download_sample(work.data, [study])
-
-    return fetch
-
-
-def prepare_studies(work: Workspace, jobs: int = 2, store: str = "") -> pd.DataFrame:
-    """Prepare all studies of a workspace; returns folds.csv, as `prepare.prepare` does.
-
-    store  a copy that is filled, and from which another machine gets the studies: see shards_of. If
-           it is complete, nothing is asked of Kaggle
-
-    Raises machine.DiskError before work begins where the studies have no room, and what `prepare`
-    raises.
-    """
-    shards, out, folds = shards_of(store, work), work.prepared, work.preset.folds
-    spacing_mm, remote = work.preset.spacing_mm, work.source.startswith("kaggle")
-    if remote:
-        done = len(list(out.glob("*.made_of"))) if out.is_dir() else 0
-        machine.check_room(work.preset, out, machine.IMAGES * (PATIENTS - done) // PATIENTS)
-    if remote and shards and restore(shards, out, folds, spacing_mm=spacing_mm):
-        return pd.read_csv(out / "folds.csv")
-    return prepare(studies_of(work), out, jobs, folds, spacing_mm=spacing_mm, shards=shards)
 
 
 def make_phantom(folder: Path, preset: Preset, only_test: bool = False) -> None:
@@ -213,7 +149,7 @@ def backup_folder(to: str, work: Workspace) -> Path | None:
     Raises WorkspaceError for Drive outside Colab.
     """
     if to == "drive":
-        return _drive("BACKUP") / work.run.name
+        return drive_folder("BACKUP") / work.run.name
     return Path(to).expanduser() / work.run.name if to else None
 
 
@@ -228,7 +164,7 @@ def find_run(named: str, work: Workspace) -> Path:
     """
     if named != "drive":
         return Path(named).expanduser() if named else work.finished or RELEASED
-    backups = _drive("RUN")
+    backups = drive_folder("RUN")
     found = replace(work, run=backups / work.run.name).finished
     if found is None:
         raise WorkspaceError(
@@ -274,8 +210,12 @@ def _own_folder(source: str) -> Path:
     return folder
 
 
-def _drive(setting: str) -> Path:
-    """The project's folder on Google Drive, which is mounted now (Colab asks for permission)."""
+def drive_folder(setting: str) -> Path:
+    """The project's folder on Google Drive, which is mounted now (Colab asks for permission).
+
+    setting  of the notebook, that asks for it
+    Raises WorkspaceError outside Colab.
+    """
     if environment() != "colab":
         raise WorkspaceError(
             f"{setting} = 'drive' is for Colab; name a folder here, or leave it empty"

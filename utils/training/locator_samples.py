@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from utils.crops import (
+    FORAMEN_SLICES,
     LOCAL_CROP_MM,
     MARGIN,
+    RECESS_SLICES,
     as_uint8,
     foramen_crops,
     point_table,
@@ -36,7 +38,6 @@ from utils.training.samples import Array, StudyDataset
 
 # The fraction of a study's searches that one epoch shows, by kind, in the order of FAMILIES.
 SHOWN = {"canal": 1.0, "foramen": 0.5, "recess": 0.6}
-FORAMEN_SLICES, RECESS_SLICES = 8, 5  # cached for each side and level, and for each level
 CANAL_ON = {"canal_t2": SAGITTAL_T2, "canal_t1": SAGITTAL_T1}
 FORAMINA = [*rows_of("foraminal", "Left"), *rows_of("foraminal", "Right")]
 _LEFT, _RIGHT = (rows_of("subarticular", side) for side in SIDES)
