@@ -1,7 +1,9 @@
 """The board of one's own runs: what is in their folders, and nothing else."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -63,18 +65,20 @@ def test_the_score_is_the_out_of_fold_one_with_its_interval(prepared, tiny_run):
     assert row.minutes == round(sum(one.seconds.sum() for one in histories) / 60, 1)
 
 
-def test_a_result_that_is_there_keeps_its_date(prepared, tiny_run, tmp_path):
+def test_a_run_keeps_the_date_on_which_it_was_finished(prepared, tiny_run, tmp_path):
+    """Also when its score is measured anew, or for the first time."""
     run = shutil.copytree(tiny_run, tmp_path / "run")
     path = run / "result.csv"
-    first = pd.read_csv(path).assign(finished="2020-01-01 00:00")
-    first.to_csv(path, index=False)
-    assert training.fit(prepared, run, TINY)
-    assert pd.read_csv(path).finished.item() == "2020-01-01 00:00"
-    first.assign(score=9.0).to_csv(path, index=False)
+    first = pd.read_csv(path)
+    first.assign(finished="2020-01-01 00:00", score=9.0).to_csv(path, index=False)
     assert training.fit(prepared, run, TINY)
     after = pd.read_csv(path)
-    assert after.score.item() != 9.0, "of other labels, say: it is measured anew"
-    assert after.finished.item() != "2020-01-01 00:00"
+    assert (after.score.item(), after.finished.item()) == (first.score.item(), "2020-01-01 00:00")
+    path.unlink()
+    then = time.mktime((2021, 2, 3, 4, 5, 0, 0, 0, -1))
+    os.utime(run / "run.json", (then, then))
+    assert training.fit(prepared, run, TINY)
+    assert pd.read_csv(path).finished.item() == "2021-02-03 04:05"
 
 
 @pytest.mark.parametrize("content", ["", "score\n1\n", "\0", "score,low,high,finished,source\n"])

@@ -229,7 +229,7 @@ def replace(preset: str | Preset, name: str | None = None, **changes: Any) -> Pr
     _check_names(changes)
     changed = dataclasses.replace(base, **changes)
     changed = dataclasses.replace(changed, name=name or _name_of_changes(base, changed))
-    if not _can_name_a_folder(changed.name):
+    if not names_a_folder(changed.name):
         raise PresetError(
             f"name is {changed.name!r}; the run's folder is named by it: at most {_LONGEST_NAME} "
             "letters, digits and . + = , - _"
@@ -291,13 +291,14 @@ def _name_of_changes(base: Preset, preset: Preset) -> str:
     """ "l4-backbone=resnet50"; a fingerprint in place of what no folder can be named by."""
     changes = _changes(base, preset)
     name = "-".join([base.name, *(f"{key}={text}" for key, text in changes.items())])
-    if "phantom" not in changes and _can_name_a_folder(name):  # its name does not say all of it
+    if "phantom" not in changes and names_a_folder(name):  # its name does not say all of it
         return name
     settings = json.dumps(preset.as_dict(), sort_keys=True)
     return f"{base.name}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
 
 
-def _can_name_a_folder(name: str) -> bool:
+def names_a_folder(name: str) -> bool:
+    """Whether a preset's name can be a part of its run's: no path that leads elsewhere."""
     return len(name) <= _LONGEST_NAME and re.fullmatch(r"[\w.+=,-]+", name) is not None
 
 

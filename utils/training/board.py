@@ -41,7 +41,8 @@ def keep_result(
     known = _result(folder.path)
     if known is not None and np.array_equal([known[name] for name in _SCORE], score, True):
         return
-    values = [*score, time.strftime("%Y-%m-%d %H:%M"), source]
+    finished = known["finished"] if known else _finished_at(folder.path)
+    values = [*score, finished, source]
     try:
         folder.write(RESULT, csv_text(pd.DataFrame([values], columns=_OF_RESULT)))
     except OutputError as error:  # the run is whole without it
@@ -74,6 +75,13 @@ def write_board(run: Path, backup: Path | None = None) -> pd.DataFrame:
         except OutputError as error:
             log.warning(str(error))
     return table.assign(**{"": np.where(table.run == run.name, THIS, "")})
+
+
+def _finished_at(run: Path) -> str:
+    """Now, or, of a run that was finished before, when that was."""
+    settings = run / "run.json"
+    seconds = settings.stat().st_mtime if settings.is_file() else time.time()
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def _finished(folder: Path) -> list[Path]:
