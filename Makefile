@@ -40,7 +40,7 @@ $(OUT)/04_infer.ipynb: 04_infer.ipynb $(OUT)/03_train.ipynb
 $(OUT)/%.ipynb:
 	@mkdir -p $(OUT)
 	@echo "== $*"
-	$(BIN)/papermill $*.ipynb $(OUT)/.$*.ipynb --progress-bar --log-level ERROR -p PRESET $(PRESET)
+	$(BIN)/papermill $*.ipynb $(OUT)/.$*.ipynb --progress-bar --log-level ERROR -p SOURCE phantom -p PRESET $(PRESET)
 	@mv $(OUT)/.$*.ipynb $@
 
 $(OUT)/%.html: $(OUT)/%.ipynb $(SHOWN)

@@ -423,13 +423,16 @@ def test_grading_in_the_shell(phantom_root, run, tmp_path):
         "utils.inference",
         str(phantom_root),
         str(run.folder),
+        str(shutil.copytree(run.folder, tmp_path / "second")),
         "--out",
         str(out),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "50 rows, 2 studies" in done.stdout
     assert len(pd.read_csv(out)) == 50
-    assert len(inference.read_predictions(tmp_path / "predictions.csv")) == 50
+    predictions = inference.read_predictions(tmp_path / "predictions.csv")
+    assert len(predictions) == 50
+    assert predictions.run.str.contains(r"^whole .* \+ second ").all()
     assert "weighted prior  total " in done.stdout  # a phantom's truth is known
     assert "this run        total " in done.stdout
 
@@ -506,6 +509,105 @@ def test_a_run_for_patients_needs_to_know_what_it_was_trained_on(run, tmp_path):
     other.loc[0, ["moderate", "severe"]] = other.loc[0, ["severe", "moderate"]].to_numpy()
     other.to_csv(folder / "prior.csv", index=False)
     assert inference.load_run(folder).name != patients.name, "another prior, other predictions"
+
+
+# --- several runs averaged ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(run, tmp_path):
+    """Two runs of the same weights: the second of another temperature, factor of Severe and
+    population."""
+    folder = shutil.copytree(run.folder, tmp_path / "second")
+    content = json.loads((folder / "run.json").read_text())
+    content |= {"temperature": 2.5, "severe_factor": 2.0}
+    content["preset"]["population"] = "patients"
+    (folder / "run.json").write_text(json.dumps(content))
+    shutil.copyfile(folder / "prior.csv", folder / "training_prior.csv")
+    prior = pd.read_csv(folder / "prior.csv")
+    prior[list(GRADE_COLUMNS)] = [0.5, 0.3, 0.2]
+    prior.to_csv(folder / "prior.csv", index=False)
+    return run.folder, folder
+
+
+def test_of_several_runs_the_mean_of_the_final_probabilities_is_taken(tables, pair):
+    study = prepare.prepare_study(tables, tables.studies("test")[0])
+    one, two = (inference.predict_study(inference.load_run(of), study) for of in pair)
+    seen = (one.source == prediction.MODEL).to_numpy()
+    assert np.abs(probabilities(one) - probabilities(two))[seen].max() > 0.01
+    both = inference.load_runs(pair)
+    mean = inference.predict_study(both, study)
+    assert probabilities(mean) == pytest.approx((probabilities(one) + probabilities(two)) / 2)
+    metrics.check_submission(mean, rsna.row_ids(study.study_id))
+    shown = [*POINT_MM, "confidence", "series_id", "instance_number", "source", "note"]
+    pd.testing.assert_frame_equal(mean[shown], one[shown])
+    first, second = map(inference.load_run, pair)
+    assert (mean.run == f"{first.signature} + {second.signature}").all()
+
+
+def test_only_runs_that_saw_a_target_are_averaged_and_all_else_is_of_the_first_of_them(
+    tables, pair, monkeypatch
+):
+    """The first run finds no L5/S1; the second sees everything at L5/S1 and nothing at L1/L2."""
+    study = prepare.prepare_study(tables, tables.studies("test")[0])
+    level = np.array([target.level for target in rsna.TARGETS])
+    sees = itertools.cycle([level != "L5/S1", level != "L1/L2"])
+    said = itertools.cycle([[0.0, 0.0, 5.0], [5.0, 0.0, 0.0]])
+    monkeypatch.setattr(prediction, "grade", lambda *_: (np.full((25, 3), next(said)), next(sees)))
+    one, two = (inference.predict_study(inference.load_run(of), study) for of in pair)
+    mean = inference.predict_study(inference.load_runs(pair), study)
+    for where, expected in (("L1/L2", one), ("L5/S1", two)):
+        at = level == where
+        assert probabilities(mean)[at] == pytest.approx(probabilities(expected)[at])
+        assert (mean.note[at] == expected.note[at]).all()
+    assert (mean.source == prediction.MODEL).all()
+    at = level == "L3/L4"
+    half = (probabilities(one) + probabilities(two)) / 2
+    assert probabilities(mean)[at] == pytest.approx(half[at])
+
+
+def test_a_study_that_cannot_be_read_gets_the_mean_of_the_priors(pair):
+    both = inference.load_runs(pair)
+    rows = inference.prior_prediction(both, 7, "no such study")
+    own = both.prior.loc[list(rsna.TARGETS), list(GRADE_COLUMNS)].to_numpy()
+    assert probabilities(rows) == pytest.approx((own + [0.5, 0.3, 0.2]) / 2)
+    assert (rows.source == prediction.PRIOR).all()
+
+
+def test_without_prior_shift_is_without_it_in_every_run(pair):
+    both = inference.load_runs(pair)
+    assert "for patients" in both.signature
+    assert "for patients" not in both.without_prior_shift.signature
+
+
+def test_predictions_of_another_pair_are_not_taken_over(tables, pair, tmp_path):
+    partial = tmp_path / "predictions.partial.csv"
+    (study,) = tables.studies("test")[:1]
+    made_of = {study: fingerprint(tables, study)}
+    both, turned = inference.load_runs(pair), inference.load_runs(pair[::-1])
+    rows = inference.predict_studies(tables, both, studies=[study])
+    rows.to_csv(partial, index=False)
+    assert study_loop._predicted_before(partial, both, made_of) == {study}
+    for other in (turned, inference.load_run(pair[0])):
+        rows.to_csv(partial, index=False)
+        assert study_loop._predicted_before(partial, other, made_of) == set()
+
+
+def test_runs_that_cannot_be_averaged_say_why(pair):
+    first, second = pair
+    with pytest.raises(
+        inference.RunError, match=r"^whole \w{8} is named twice; name each run once"
+    ):
+        inference.load_runs([first, second, first])
+    content = json.loads((second / "run.json").read_text())
+    content["preset"]["spacing_mm"] = 0.4
+    (second / "run.json").write_text(json.dumps(content))
+    says = (
+        r"^whole \w{8} grades images of 0\.75 mm per pixel, second \w{8} of 0\.4; a study is "
+        "prepared once, so only runs of one spacing_mm can be averaged$"
+    )
+    with pytest.raises(inference.RunError, match=says):
+        inference.load_runs(pair)
 
 
 # --- doubtful levels ------------------------------------------------------------------------------

@@ -300,6 +300,56 @@ def test_weights_that_cannot_be_downloaded_are_an_error_that_says_what_to_do(mon
     backbone(replace(preset, pretrained=False))
 
 
+def test_timm_backbones_fit_in():
+    """A CNN, one named with its weights' tag, and a transformer, whose positions are made for the
+    size of the crops."""
+    for name in ("mobilenetv3_small_050", "resnet10t.c3_in1k", "vit_tiny_patch16_224"):
+        preset = Preset("test", backbone=name, crop_px=64, features=24)
+        assert backbone(preset)(torch.rand(3, 1, 64, 64)).shape == (3, 24)
+
+
+def test_a_name_that_both_know_is_torchvisions(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    preset = Preset("test", backbone="resnet18", crop_px=64, features=24)
+    assert isinstance(backbone(preset)[1], torchvision.models.ResNet)
+
+
+def test_a_backbone_that_does_not_exist_names_those_nearest_to_it():
+    preset = Preset("test", backbone="convnextv2_ato")
+    says = r"^no backbone 'convnextv2_ato' is here; there is convnextv2_atto"
+    with pytest.raises(BackboneError, match=says):
+        backbone(preset)
+    with pytest.raises(BackboneError, match="no backbone 'hf-hub:any/thing' is here"):
+        backbone(replace(preset, backbone="hf-hub:any/thing"))
+    with pytest.raises(BackboneError, match=r"Invalid pretrained tag .*choose another backbone"):
+        backbone(replace(preset, backbone="resnet18.no_tag"))
+
+
+def test_without_timm_it_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    says = (
+        r"^no backbone 'convnext_smal' is here; there is convnext_small.*\. "
+        r"If it is one of timm's: `pip install timm` \(on Colab it is there\)$"
+    )
+    with pytest.raises(BackboneError, match=says):
+        backbone(Preset("test", backbone="convnext_smal"))
+
+
+def test_weights_of_timm_that_cannot_be_downloaded_say_what_to_do(monkeypatch):
+    import timm
+
+    def offline(name, pretrained, **options):
+        assert pretrained
+        raise FileNotFoundError("cannot find the requested files")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    says = (
+        r"weights for resnet10t cannot be downloaded .+presets\.replace\(PRESET, pretrained=False"
+    )
+    with pytest.raises(BackboneError, match=says):
+        backbone(Preset("test", backbone="resnet10t", pretrained=True))
+
+
 # --- both -----------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,9 @@
 """The four notebooks keep the house style, and run one after the other on a small phantom."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -45,10 +47,13 @@ def test_git_holds_no_outputs_and_no_widget_state(notebook):
 
 
 def test_one_settings_cell_names_source_and_preset_as_colab_forms(notebook):
-    _, nb = notebook
+    """Empty fields, which are as chosen last, in whichever notebook: see test_settings."""
+    name, nb = notebook
     (settings,) = [c.source for c in nb.cells if "parameters" in c.metadata.get("tags", [])]
-    assert re.search(r'^SOURCE = "phantom"  # @param', settings, re.M)
-    assert re.search(r'^PRESET = "demo"  # @param', settings, re.M)
+    assert re.search(r'^SOURCE = ""  # @param \["", "phantom"', settings, re.M)
+    assert re.search(r'^PRESET = ""  # @param \["", "demo"', settings, re.M)
+    form = "SOURCE=SOURCE, PRESET=PRESET"
+    assert re.search(rf'^SOURCE, PRESET.* = workspace\.choose\("{name}", {form}', settings, re.M)
 
 
 def test_the_badge_opens_this_very_notebook_in_the_projects_repository(notebook):
@@ -246,6 +251,25 @@ def test_the_four_notebooks_end_in_a_valid_scored_submission(executed):
 
 
 @pytest.mark.notebook
+def test_the_finished_run_is_on_the_board_and_several_are_averaged(executed):
+    """The second run is a copy, with another temperature, of the first."""
+    board = pd.read_csv(executed / "runs" / "runs.csv")
+    assert board.run.tolist() == ["phantom-6-smoke"]
+    shown = nbformat.read(executed / "03_train.ipynb", 4)
+    assert any(
+        "◀ this run" in output.get("data", {}).get("text/plain", "") for output in outputs_of(shown)
+    )
+    single = pd.read_csv(executed / "predictions.csv").run.unique()
+    other = shutil.copytree(executed / "runs" / "phantom-6-smoke", executed / "runs" / "other")
+    content = json.loads((other / "run.json").read_text()) | {"temperature": 2.0}
+    (other / "run.json").write_text(json.dumps(content))
+    run("04_infer", executed, "-p", "RUN", "phantom-6-smoke, other")
+    (both,) = pd.read_csv(executed / "predictions.csv").run.unique()
+    assert both.startswith(f"{single[0]} + other ")
+    assert both.endswith(" T=2")
+
+
+@pytest.mark.notebook
 @pytest.mark.parametrize("name", NAMES)
 def test_a_wrong_answer_gets_a_hint_a_right_one_a_tick_and_solutions_solve(executed, name):
     cells = nbformat.read(executed / f"{name}.ipynb", 4).cells
@@ -269,6 +293,10 @@ def figures_of(cell) -> list[nbformat.NotebookNode]:
     return [output for output in outputs if "image/png" in output.get("data", {})]
 
 
+def outputs_of(nb) -> list[nbformat.NotebookNode]:
+    return [*chain.from_iterable(cell.get("outputs", []) for cell in nb.cells)]
+
+
 @pytest.mark.notebook
 @pytest.mark.parametrize("name", NAMES)
 def test_every_figure_has_an_alt_text(executed, name):
@@ -283,7 +311,7 @@ def test_every_figure_has_an_alt_text(executed, name):
 def test_executed_notebooks_show_figures_and_the_viewer(executed):
     for name in NAMES:
         nb = nbformat.read(executed / f"{name}.ipynb", 4)
-        outputs = [*chain.from_iterable(cell.get("outputs", []) for cell in nb.cells)]
+        outputs = outputs_of(nb)
         assert sum("image/png" in output.get("data", {}) for output in outputs) >= 3, name
         assert not [output for output in outputs if output.output_type == "error"]
         if name in ("01_eda", "04_infer"):

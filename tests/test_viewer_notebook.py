@@ -89,7 +89,7 @@ def url(home):
 def write_notebook(home: Path):
     notebook = nbformat.read(ROOT / "01_eda.ipynb", 4)
     for cell in notebook.cells:
-        cell.source = cell.source.replace('PRESET = "demo"', 'PRESET = "smoke"')
+        cell.source = cell.source.replace('PRESET = ""', 'PRESET = "smoke"')
     extra = EXTRA.format(page=str(home / "saved.html"), answers=str(home / "answers.csv"))
     for source in (extra, "second.viewer.as_html()"):
         notebook.cells.append(nbformat.v4.new_code_cell(source))

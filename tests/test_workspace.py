@@ -296,6 +296,39 @@ def test_the_run_to_grade_with(mounted, tmp_path, monkeypatch):
     assert workspace.find_run("drive", work) == backup
 
 
+def finished(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "run.json").touch()
+    return folder
+
+
+def test_runs_are_named_as_on_the_board_or_by_their_folders(tmp_path, monkeypatch):
+    """Several are separated by commas, but a folder may have a comma in its name; one that is not
+    there is named as it was."""
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path / "home"))
+    work = workspace.open_workspace("phantom", "demo", data=False)
+    runs = tmp_path / "home" / "runs"
+    a, b, both = (finished(runs / name) for name in ("a", "b", "a, b, c"))
+    other = finished(tmp_path / "other")
+    assert workspace.find_runs("", work) == workspace.find_runs("newest", work)
+    assert workspace.find_runs("newest", work) == [workspace.RELEASED]
+    assert workspace.find_runs("a", work) == [a]
+    assert workspace.find_runs(f"runs/a,b , {other}", work) == [a, b, other]
+    assert workspace.find_runs("a, b, c", work) == [both]
+    assert workspace.find_runs(["b", "newest"], work) == [b, workspace.RELEASED]
+    assert workspace.find_runs("gone, b", work) == [Path("gone"), b]
+
+
+def test_when_drive_is_mounted_what_was_chosen_before_is_kept_there(mounted, tmp_path, monkeypatch):
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(workspace, "MOUNT", tmp_path / "drive")
+    workspace.choose("03_train", SOURCE="sample")
+    (tmp_path / "drive" / "MyDrive").mkdir(parents=True)
+    work = workspace.open_workspace("sample", data=False)
+    workspace.backup_folder("drive", work)
+    assert (tmp_path / "drive" / "MyDrive" / "lumbar" / "notebook_settings.json").is_file()
+
+
 def test_drive_is_for_colab(monkeypatch):
     monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
     work = workspace.open_workspace("phantom", data=False)

@@ -33,8 +33,8 @@ def studies_of(work: Workspace) -> Path | Source:
 
 def shards_of(store: str, work: Workspace) -> Shards | None:
     """The copy of a workspace's prepared studies on Google Drive ("drive"), in the folder named, or
-    in a Kaggle data set ("kaggle:owner/name"), under a name of its own; None for ""."""
-    if not store:
+    in a Kaggle data set ("kaggle:owner/name"), under a name of its own; None for "" or "none"."""
+    if store in ("", "none"):
         return None
     if store.startswith("kaggle:"):
         return Shards(kaggle.data_set(store.removeprefix("kaggle:")))

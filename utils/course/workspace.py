@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from utils.course import kaggle
+from utils.course import kaggle, settings
 from utils.course.environment import PROJECT, environment, home, report
 from utils.errors import LumbarError
 from utils.phantom import make_dataset
-from utils.presets import SPACING_MM, Preset, get_preset, shaped_like
+from utils.presets import SPACING_MM, Preset, PresetError, get_preset, names_a_folder, shaped_like
 from utils.rsna import load_tables
 
 __all__ = [
@@ -23,8 +25,10 @@ __all__ = [
     "Workspace",
     "WorkspaceError",
     "backup_folder",
+    "choose",
     "environment",
     "find_run",
+    "find_runs",
     "home",
     "make_phantom",
     "open_workspace",
@@ -37,6 +41,11 @@ SAMPLE_STUDIES = 3  # of the real data, to be looked at
 _SAMPLE = re.compile(r"sample(?: \d{1,4})?")  # "sample", or "sample 20"
 MOUNT = Path("/content/drive")  # where Colab mounts Google Drive
 SOURCES = ("phantom", "sample", "kaggle", "kaggle-raw")
+RUNS = ("newest", "released", "drive")  # what RUN may be besides folders
+NOT_MOUNTED = (
+    "What other notebooks on Colab chose is known here if Google Drive is mounted (the folder icon "
+    "on the left) in each of them before this cell is run."
+)
 
 
 class WorkspaceError(LumbarError):
@@ -115,6 +124,18 @@ def open_workspace(
     return Workspace(source, preset, folder, base / "prepared" / f"{name}{finer}", run, base)
 
 
+def choose(notebook: str, **form: Any) -> list:
+    """The settings of a notebook's form (SOURCE, PRESET, RUN), in its order; an empty one is as it
+    was chosen last, in whichever notebook. What is chosen is kept in the home, and in the project's
+    folder on Google Drive if that is mounted already.
+
+    Raises LumbarError for a value that cannot be used.
+    """
+    folders = _homes()
+    advice = NOT_MOUNTED if environment() == "colab" and len(folders) == 1 else ""
+    return settings.choose(notebook, form, _KINDS, folders, advice)
+
+
 def make_phantom(folder: Path, preset: Preset, only_test: bool = False) -> None:
     """Simulate the phantom of a preset, or its test studies alone."""
     make_dataset(folder, replace(preset.phantom, only_test=only_test), jobs=os.cpu_count() or 1)
@@ -156,14 +177,17 @@ def backup_folder(to: str, work: Workspace) -> Path | None:
 def find_run(named: str, work: Workspace) -> Path:
     """The run to grade with.
 
-    ""       the newest finished one here, else the one that ships with the project
-    "drive"  the newest backup on Google Drive: on Colab each notebook has a machine of its own
-    else     the folder named
+    "" or "newest"  the newest finished one here, else the one that ships with the project
+    "drive"         the newest backup on Google Drive: on Colab each notebook has a machine of its
+                    own
+    else            the folder named, here or among one's runs
 
     Raises WorkspaceError for Drive outside Colab, and if it holds no finished run.
     """
+    if named in ("", "newest"):
+        return work.finished or RELEASED
     if named != "drive":
-        return Path(named).expanduser() if named else work.finished or RELEASED
+        return _finished_run(named) or Path(named).expanduser()
     backups = drive_folder("RUN")
     found = replace(work, run=backups / work.run.name).finished
     if found is None:
@@ -172,6 +196,74 @@ def find_run(named: str, work: Workspace) -> Path:
             "train it in 03_train with BACKUP = 'drive'"
         )
     return found
+
+
+def find_runs(named: str | list[str], work: Workspace) -> list[Path]:
+    """The runs to grade with, each as find_run finds it: one, or several separated by commas."""
+    return [find_run(one, work) for one in _names(named) or [""]]
+
+
+def _names(named: str | list[str]) -> list[str]:
+    """The runs that RUN names; a folder may have a comma in its name."""
+    if not isinstance(named, str):
+        return named
+    one = _finished_run(named)
+    return [named] if one else [part for part in map(str.strip, named.split(",")) if part]
+
+
+def _finished_run(named: str) -> Path | None:
+    """The folder of a finished run: as it is named, in a home, or among the runs there."""
+    there = [Path(named).expanduser()]
+    there += [base / part / named for base in _homes() for part in ("", "runs")]
+    return next((folder for folder in there if (folder / "run.json").is_file()), None)
+
+
+def _homes() -> list[Path]:
+    """The home, and the project's folder on Google Drive if that is mounted."""
+    with contextlib.suppress(OSError):  # a mount that has died
+        if environment() == "colab" and (MOUNT / "MyDrive").is_dir():
+            return [home(), MOUNT / "MyDrive" / "lumbar"]
+    return [home()]
+
+
+def _usable_source(source: Any) -> str:
+    if source not in SOURCES and not _SAMPLE.fullmatch(str(source)):
+        _own_folder(str(source))
+    return str(source)
+
+
+def _usable_preset(preset: Any) -> str | Preset:
+    """The name of a preset; or one with settings of one's own, as it is or as JSON has it."""
+    if isinstance(preset, str):
+        return get_preset(preset).name
+    own = Preset.from_dict(preset) if isinstance(preset, dict) else preset
+    if not isinstance(own, Preset) or not names_a_folder(own.name):
+        raise PresetError(f"PRESET is {preset!r}, no preset whose name can be that of a folder")
+    return own
+
+
+def _usable_run(named: Any) -> str | list[str]:
+    for one in _names(named):
+        if one not in RUNS and _finished_run(one) is None:
+            raise WorkspaceError(
+                f"RUN = {one!r}: no finished run there. Name one of those in {home() / 'runs'}, a "
+                f"folder, or {', '.join(RUNS)}; several separated by commas are averaged"
+            )
+    return named if isinstance(named, str) else [str(one) for one in named]
+
+
+def _usable_store(store: Any) -> str:
+    if not isinstance(store, str):
+        raise WorkspaceError(f"STORE is {store!r}; name a folder, or drive, or kaggle:owner/name")
+    return store
+
+
+_KINDS = {
+    "SOURCE": settings.Kind("phantom", _usable_source),
+    "PRESET": settings.Kind("demo", _usable_preset),
+    "STORE": settings.Kind("none", _usable_store),
+    "RUN": settings.Kind("newest", _usable_run, depends=("SOURCE", "PRESET")),
+}
 
 
 def _phantom_folder(folder: Path, preset: Preset, data: bool, only_test: bool) -> Path:
@@ -223,4 +315,5 @@ def drive_folder(setting: str) -> Path:
     from google.colab import drive
 
     drive.mount(str(MOUNT))
+    settings.carry(_KINDS, _homes())
     return MOUNT / "MyDrive" / "lumbar"

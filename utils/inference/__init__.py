@@ -16,7 +16,7 @@ from utils.inference.prediction import (
     predict_study,
     prior_prediction,
 )
-from utils.inference.run import Run, RunError, load_run
+from utils.inference.run import Run, RunError, load_run, load_runs, read_settings
 from utils.inference.studies import (
     known_grades,
     predict,
@@ -33,6 +33,7 @@ __all__ = [
     "grade",
     "known_grades",
     "load_run",
+    "load_runs",
     "locate",
     "locate_study",
     "predict",
@@ -40,5 +41,6 @@ __all__ = [
     "predict_study",
     "prior_prediction",
     "read_predictions",
+    "read_settings",
     "studies_of_split",
 ]

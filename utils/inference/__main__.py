@@ -1,4 +1,5 @@
-"""python -m utils.inference ROOT RUN --out submission.csv: grade studies with a trained run."""
+"""python -m utils.inference ROOT RUN --out submission.csv: grade studies with a trained run, or
+with the mean of several."""
 
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pandas as pd
 from utils import cli, metrics
 from utils.files import write_atomic
 from utils.inference.prediction import PRIOR
-from utils.inference.run import Run, load_run
+from utils.inference.run import Run, load_runs
 from utils.inference.studies import known_grades, predict, read_predictions
 from utils.rsna import Tables, load_tables, studies_of
 
@@ -15,17 +16,18 @@ from utils.rsna import Tables, load_tables, studies_of
 def main() -> None:
     parser = cli.parser("utils.inference", "Grade studies with a trained run.")
     parser.add_argument("root", help="a data folder in the competition's layout")
-    parser.add_argument("run", help="a run's folder, `released` say")
+    runs = "a run's folder, `released` say; of several the probabilities are averaged"
+    parser.add_argument("run", nargs="+", help=runs)
     beside = "predictions.csv is written beside it"
     parser.add_argument("--out", type=Path, default=Path("submission.csv"), help=beside)
     parser.add_argument("--split", choices=("test", "train"), default="test")
     a = parser.parse_args()
     if a.out.name == "predictions.csv":
         parser.error(f"{beside}; choose another name for --out")
-    inputs = [Path(folder).resolve() for folder in (a.root, a.run)]
+    inputs = [Path(folder).resolve() for folder in (a.root, *a.run)]
     if any(folder in a.out.resolve().parents for folder in inputs):
-        parser.error(f"--out {a.out} is inside {a.root} or {a.run}, which must stay as they are")
-    tables, run = load_tables(a.root), load_run(a.run)
+        parser.error(f"--out {a.out} is inside {a.root} or a run, which must stay as they are")
+    tables, run = load_tables(a.root), load_runs(a.run)
     predictions = a.out.with_name("predictions.csv")
     submission = predict(tables, run, a.split, predictions)
     write_atomic(a.out, submission.to_csv(index=False))

@@ -41,8 +41,26 @@ def predict_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
     confidence, source ("model" or "prior") and note.
 
     Probabilities are the mean over the folds in which the target was visible; where it was in none,
-    they are the weighted prior. The point is that of the most confident fold.
+    they are the weighted prior. The point is that of the most confident fold. Of several runs
+    (load_runs) they are again the mean, over the runs that saw the target; all else is told of the
+    first of these.
     """
+    return _averaged(run, [_predicted(one, study) for one in (run, *run.others)])
+
+
+def _averaged(run: Run, tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """The 25 rows of each run -> 25 rows."""
+    p = np.array([table[list(GRADE_COLUMNS)].to_numpy(float) for table in tables])  # (runs, 25, 3)
+    saw = np.array([table.source == MODEL for table in tables])  # (runs, 25)
+    weight = np.where(saw.any(0), saw, True)[..., None]
+    mean = (weight * p).sum(0) / weight.sum(0)
+    chosen = saw.argmax(0) * len(TARGETS) + np.arange(len(TARGETS))
+    rows = pd.concat(tables, ignore_index=True).iloc[chosen].reset_index(drop=True)
+    return rows.assign(**dict(zip(GRADE_COLUMNS, mean.T)), run=run.signature)
+
+
+def _predicted(run: Run, study: PreparedStudy) -> pd.DataFrame:
+    """The 25 rows of one run alone."""
     located = [locate(locator, study, run.preset) for locator, _ in run.folds]
     points, confidence = _most_confident(located)
     probabilities, visible = _mean_probabilities(run, study, [found for found, _ in located])
@@ -81,7 +99,11 @@ def level_doubt(canal: np.ndarray) -> str:
 
 
 def prior_prediction(run: Run, study_id: int, why: str) -> pd.DataFrame:
-    """The weighted prior for a study that cannot be read at all."""
+    """The weighted prior for a study that cannot be read at all; of several runs the mean."""
+    return _averaged(run, [_unread(one, study_id, why) for one in (run, *run.others)])
+
+
+def _unread(run: Run, study_id: int, why: str) -> pd.DataFrame:
     count = len(TARGETS)
     nowhere = _Located(np.full((count, 3), np.nan), np.zeros(count), [(pd.NA, pd.NA)] * count)
     notes = [f"{FAILED} {why}"] * count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class Run:
     prior           (25, 3) the weighted prior of the population that predictions are meant for
     training_prior  that of the labels trained on, if they are of another population: phantoms have
                     more severe grades than patients
+    others          runs whose predictions are averaged with this one's: see load_runs
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class Run:
     temperature: float
     severe_factor: float = 1.0
     training_prior: pd.DataFrame | None = None
+    others: tuple[Run, ...] = ()
 
     @property
     def prior_shift(self) -> np.ndarray:
@@ -71,16 +74,17 @@ class Run:
 
     @property
     def without_prior_shift(self) -> Run:
-        """The same run for the population of its training labels."""
-        if self.training_prior is None:
-            return self
-        return replace(self, prior=self.training_prior, training_prior=None)
+        """The same run for the population of its training labels, and so are the others."""
+        others = tuple(one.without_prior_shift for one in self.others)
+        prior = self.prior if self.training_prior is None else self.training_prior
+        return replace(self, prior=prior, training_prior=None, others=others)
 
     @property
     def signature(self) -> str:
         """Everything that a prediction depends on besides the study."""
         population = " for patients" if self.training_prior is not None else ""
-        return f"{self.name} T={self.temperature:g}{population}"
+        own = f"{self.name} T={self.temperature:g}{population}"
+        return " + ".join([own, *(one.signature for one in self.others)])
 
 
 def load_run(folder: str | Path) -> Run:
@@ -89,7 +93,7 @@ def load_run(folder: str | Path) -> Run:
     Raises RunError naming the part that is missing, damaged, or of another version.
     """
     folder = Path(folder)
-    content, preset = _settings(folder)
+    content, preset = read_settings(folder)
     folds = tuple(_models(folder / f"fold{fold}", preset) for fold in content["folds"])
     names = ["prior.csv"]
     if preset.population == "patients":
@@ -107,8 +111,30 @@ def load_run(folder: str | Path) -> Run:
     )
 
 
-def _settings(folder: Path) -> tuple[dict, Preset]:
-    """What run.json holds, and the preset in it."""
+def load_runs(folders: Iterable[str | Path]) -> Run:
+    """Several runs as one, whose predictions are averaged: the first, with the others beside it.
+    The first one's points are shown, and it is what is explained.
+
+    Raises RunError as load_run does, for runs that need images prepared at different spacings, and
+    for one that is named twice.
+    """
+    first, *others = [load_run(folder) for folder in folders]
+    names = [first.name]
+    for one in others:
+        if one.preset.spacing_mm != first.preset.spacing_mm:
+            raise RunError(
+                f"{first.name} grades images of {first.preset.spacing_mm:g} mm per pixel, "
+                f"{one.name} of {one.preset.spacing_mm:g}; a study is prepared once, so only runs "
+                "of one spacing_mm can be averaged"
+            )
+        if one.name in names:
+            raise RunError(f"{one.name} is named twice; name each run once")
+        names.append(one.name)
+    return replace(first, others=tuple(others))
+
+
+def read_settings(folder: Path) -> tuple[dict, Preset]:
+    """What run.json holds, and the preset in it. Raises RunError."""
     path = _part(folder, "run.json")
     content = read_json(path, RunError, _AGAIN)
     try:

@@ -3,9 +3,11 @@
 In: prepared studies with labels and points. Out: a run folder that `inference.load_run` reads. Read
 `recipe` first (the order of everything), then `trainer` (one model's epochs), `losses`,
 `tasks`, `locator_samples` and `grader_samples` (what is trained on; `samples` is what they share),
-`evaluation` (both models on held-out studies), `checkpoints` (nothing is lost).
+`evaluation` (both models on held-out studies), `board` (a row for every finished run),
+`checkpoints` (nothing is lost).
 """
 
+from utils.training.board import finished_runs, write_board
 from utils.training.evaluation import (
     POINT_ERRORS,
     measure_locator,
@@ -26,6 +28,7 @@ __all__ = [
     "LocatorDataset",
     "LocatorSample",
     "TrainingError",
+    "finished_runs",
     "fit",
     "grade_table",
     "measure_locator",
@@ -33,4 +36,5 @@ __all__ = [
     "oof_score",
     "point_errors",
     "to_device",
+    "write_board",
 ]

@@ -28,6 +28,7 @@ from utils.models import WEIGHTS, Ensemble, Grader, Locator, backbone
 from utils.prepare import PreparedDataError, check_spacing, load_table
 from utils.presets import Preset, get_preset, shaped_like
 from utils.rsna import grade_frequencies
+from utils.training.board import keep_result
 from utils.training.evaluation import measure_locator, measured_jitter, out_of_fold
 from utils.training.grader_samples import GraderDataset, Jitter
 from utils.training.locator_samples import LocatorDataset
@@ -89,8 +90,8 @@ def fit(
     init_from    a finished run whose weights are the initial ones (warm start), and whose models'
                  shape replaces the preset's
     Leaves fold*/{locator,grader}/{model.safetensors,history.csv}, fold*/points.csv, oof.csv,
-    prior.csv and run.json. Raises TrainingError, PreparedDataError, RunError, PresetError, or
-    BackboneError where pretrained weights cannot be had.
+    prior.csv, result.csv and run.json. Raises TrainingError, PreparedDataError, RunError,
+    PresetError, or BackboneError where pretrained weights cannot be had.
     """
     prepared, folder, preset = Path(prepared), Folder(run, backup), get_preset(preset)
     folds = _folds(prepared, preset)
@@ -301,6 +302,7 @@ class _Recipe:
         factor = metrics.fit_severe_factor(known, oof)
         oof = metrics.with_severe_factor(oof, factor)
         self.folder.write("oof.csv", oof.to_csv(index=False))
+        keep_result(self.folder, self.prepared, self.preset, known, oof)
         fitted = {"temperature": temperature, "severe_factor": factor}
         content = {"preset": self.preset.as_dict(), "folds": folds, **fitted}
         self.folder.write("run.json", json.dumps(content, indent=1))
