@@ -60,14 +60,16 @@ def test_what_is_chosen_in_one_notebook_holds_in_the_next(capsys):
     held = run_cell("01_eda")
     assert (held["SOURCE"], held["PRESET"]) == ("phantom", "demo")
     assert capsys.readouterr().out == "SOURCE = phantom, the default; PRESET = demo, the default\n"
-    run_cell("02_preprocess", SOURCE="kaggle")
+    run_cell("02_preprocess", SOURCE="kaggle", STORE="drive")
     today = time.strftime("%b %Y")
-    assert capsys.readouterr().out == "SOURCE = kaggle, chosen here; PRESET = demo, the default\n"
+    assert capsys.readouterr().out == (
+        "SOURCE = kaggle, chosen here; PRESET = demo, the default; STORE = drive, chosen here\n"
+    )
     held = run_cell("03_train", PRESET="l4")
-    assert (held["SOURCE"], held["PRESET"]) == ("kaggle", "l4")
+    assert (held["SOURCE"], held["PRESET"], held["STORE"]) == ("kaggle", "l4", "drive")
     shown = capsys.readouterr().out
     assert shown.startswith("SOURCE = kaggle, as chosen in 02_preprocess on ")
-    assert shown.endswith(f"{today}; PRESET = l4, chosen here\n")
+    assert f"{today}; PRESET = l4, chosen here; STORE = drive, as chosen in 02_pre" in shown
     held = run_cell("04_infer")
     assert (held["SOURCE"], held["PRESET"], held["RUN"]) == ("kaggle", "l4", "newest")
     shown = capsys.readouterr().out

@@ -3,9 +3,9 @@
 In: `Tables` and the DICOM files of a data folder. Out: a prepared data set, with the annotated
 points in patient mm and the folds; `load_study` gives each `PreparedStudy`. Read `normalisation`
 (one series), `points` (annotations in mm, and which must not be used), `study` (one study in
-memory), `storage` (one study on disk), `sources` (where studies come from), `fingerprint` (has
-what it was made of changed?), `folds`, `dataset` (all of it, resumable) and `shards` (a copy of it
-elsewhere, in a few large files).
+memory), `storage` (one study on disk), `fingerprint` (has what it was made of changed?), `sources`
+(where studies come from), `folds`, `shards` (a copy elsewhere, in a few large files) and `dataset`
+(all of it, resumable).
 
 A prepared data set is one folder::
 
