@@ -1,7 +1,9 @@
 """The models' promises: a loss that is the metric, probabilities that sum to one, sides treated
 alike."""
 
+import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +16,6 @@ from scipy.special import softmax
 from torch import nn
 
 from utils import metrics, rsna
-from utils.crops import VIEWS
 from utils.inference import localisation
 from utils.inference.localisation import Candidate
 from utils.models import BackboneError, Grader, Locator, backbone, device, hardware
@@ -22,11 +23,12 @@ from utils.models.blocks import FeatureNorm
 from utils.models.grader import standardised
 from utils.models.locator import joint_log_softmax
 from utils.models.vision import torchvision
-from utils.presets import PRESETS, Preset, PresetError, get_preset
+from utils.presets import PRESETS, Preset, PresetError, get_preset, shaped_like
 from utils.rsna import GRADE_COLUMNS, GRADES, LEVELS, TARGETS
 from utils.training import losses
 from utils.training.processes import global_batch
 from utils.training.trainer import averaged
+from utils.views import views_of
 
 TINY = Preset("test", locator_px=64, locator_width=4, crop_px=32, slices=3, features=32)
 
@@ -39,7 +41,7 @@ def grader() -> Grader:
 
 def views(studies: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Random crops of so many studies, and views that all exist."""
-    count = len(VIEWS)
+    count = len(views_of(TINY))
     return torch.rand(studies, count, 3, 32, 32), torch.ones(studies, count, dtype=torch.bool)
 
 
@@ -167,21 +169,12 @@ def test_test_time_augmentation_finds_the_point_where_it_is():
 
 
 def test_views_that_do_not_exist_change_nothing(grader):
-    crops, _ = views(2)
-    exists = torch.rand(2, len(VIEWS)) > 0.3
+    crops, every = views(2)
+    exists = torch.rand(every.shape) > 0.3
     others = torch.where(exists[..., None, None, None], crops, torch.rand_like(crops))
     with torch.inference_mode():
         assert torch.equal(grader(crops, exists), grader(others, exists))
         assert torch.isfinite(grader(crops, torch.zeros_like(exists))).all()
-
-
-def test_exchanging_left_and_right_views_exchanges_left_and_right_predictions(grader):
-    other = [TARGETS.index(target.mirrored) for target in TARGETS]
-    partner = [VIEWS.index((other[target], kind)) for target, kind in VIEWS]
-    crops, exists = views(1)
-    with torch.inference_mode():
-        here, there = grader(crops, exists), grader(crops[:, partner], exists)
-    assert torch.allclose(here, there[:, other], atol=1e-5)
 
 
 def test_every_target_has_the_head_of_its_family(grader):
@@ -343,6 +336,20 @@ def test_a_setting_that_makes_no_sense_is_refused_at_once():
             Preset("mine", **{name: value})
     with pytest.raises(PresetError, match="intensity is 'strong', not scanner or randomised"):
         Preset("mine", intensity="strong")
+    for odd_views in (("marked", "broad"), (), ("wide", "wide"), "wide", ["marked"]):
+        says = re.escape(f"views are {odd_views!r}, not one or more of marked, crossed, wide, each")
+        with pytest.raises(PresetError, match=says):
+            Preset("mine", views=odd_views)
+
+
+def test_settings_come_back_from_json_as_they_were():
+    preset = replace(TINY, views=("marked", "wide"), train_folds=(0, 2))
+    assert Preset.from_dict(json.loads(json.dumps(preset.as_dict()))) == preset
+
+
+def test_a_warm_start_looks_at_what_the_first_run_looked_at():
+    first = replace(TINY, views=("marked", "crossed"))
+    assert shaped_like(replace(TINY, views=("wide",)), first).views == ("marked", "crossed")
 
 
 def test_an_unknown_preset_names_those_there_are():

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import torch
 from tiny import TINY
+from torch.utils.data import default_collate
 
 from utils import files, inference, metrics, prepare, rsna, training
 from utils.course import workspace
@@ -26,7 +27,8 @@ from utils.files import Folder
 from utils.locks import BusyError, at_work
 from utils.models import Grader
 from utils.prepare import PreparedDataError
-from utils.training import evaluation, processes, recipe, tasks, trainer
+from utils.presets import VIEW_SETS
+from utils.training import evaluation, losses, processes, recipe, tasks, trainer
 from utils.training.checkpoints import Checkpoints
 from utils.training.grader_samples import GraderDataset, Jitter
 
@@ -374,6 +376,27 @@ def test_several_graders_of_a_fold_are_averaged(prepared, tmp_path):
     logits = [inference.grade(of, study, points, run.preset)[0] for of in (*both, both)]
     assert not np.allclose(logits[0], logits[1], atol=1e-3), "each has a seed of its own"
     assert logits[2] == pytest.approx((logits[0] + logits[1]) / 2, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_run_may_look_at_every_view(prepared, tmp_path):
+    preset = replace(TINY, slices=3, views=VIEW_SETS, locator_epochs=1)
+    assert training.fit(prepared, tmp_path / "run", preset)
+    run = inference.load_run(tmp_path / "run")
+    assert run.preset == preset
+    folds = pd.read_csv(prepared / "folds.csv")
+    outside = folds.study_id[folds.fold == 0].tolist()
+    data = GraderDataset(prepared, outside, preset, None)
+    batch = default_collate([data[k] for k in range(len(data))])
+    _, grader = run.folds[0]
+    with torch.inference_mode():
+        logits = grader(losses.augmented_crops(batch, preset, mixed=False), batch.exists)
+    metric = losses.mean_of(losses.metric_terms(logits, batch.grades)).item()
+    history = pd.read_csv(tmp_path / "run" / "fold0" / "grader" / "history.csv")
+    assert history.held_out.iloc[-1] == pytest.approx(metric, abs=1e-3)
+    predictions = inference.predict_study(run, prepare.load_study(prepared, outside[0]))
+    p = predictions[list(rsna.GRADE_COLUMNS)].to_numpy(float)
+    assert p.sum(1) == pytest.approx(np.ones(25))
 
 
 def test_the_encoder_can_learn_more_slowly_than_the_rest(prepared, tmp_path):

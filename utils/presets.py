@@ -11,6 +11,7 @@ from utils.phantom import SIZES, PhantomError, PhantomSpec
 
 INTENSITIES = ("scanner", "randomised")  # kinds of intensity augmentation
 POPULATIONS = ("labels", "patients")
+VIEW_SETS = ("marked", "crossed", "wide")  # what a grader may look at, see utils.views
 SPACING_MM = 0.75  # mm per pixel at which images are prepared, unless a preset says otherwise
 _LEAST = {"int": 1, "float": 1e-9}  # of a number, unless its name is in _RANGES
 _FRACTIONS = ("truncation", "label_noise", "view_dropout", "cutmix", "dropout")
@@ -19,6 +20,7 @@ _MAY_BE_0 = (
     *("mixup", "weight_decay", "ema"),
     *("locator_rate", "grader_rate", "encoder_rate"),  # at 0 weights stay as they are
 )
+_TUPLES = ("train_folds", "views")  # lists in JSON
 _RANGES = dict.fromkeys(_FRACTIONS, (0, 1)) | dict.fromkeys(_MAY_BE_0, (0, math.inf))
 
 
@@ -44,6 +46,7 @@ class Preset:
     locator_epochs: int = 13
     locator_slices: int = 3
     # stage 2, the grader: crops of crop_px pixels and crop_mm mm, `slices` of them per view
+    views: tuple[str, ...] = ("marked",)  # some of VIEW_SETS
     backbone: str = "small"  # or any torchvision classification model
     pretrained: bool = False
     crop_px: int = 64
@@ -84,6 +87,7 @@ class Preset:
         for name, known in (("intensity", INTENSITIES), ("population", POPULATIONS)):
             if getattr(self, name) not in known:
                 raise PresetError(f"{name} is {getattr(self, name)!r}, not {' or '.join(known)}")
+        self._check_views()
 
     def _check_number(self, name: str, kind: str) -> None:
         value = getattr(self, name)
@@ -92,6 +96,12 @@ class Preset:
         if not is_number or not math.isfinite(value) or not least <= value <= greatest:
             raise PresetError(f"{name} is {value!r}; no model can be made or trained with that")
 
+    def _check_views(self) -> None:
+        known = isinstance(self.views, tuple) and all(name in VIEW_SETS for name in self.views)
+        if not self.views or not known or len(set(self.views)) < len(self.views):
+            there = ", ".join(VIEW_SETS)
+            raise PresetError(f"views are {self.views!r}, not one or more of {there}, each once")
+
     @property
     def grader_folders(self) -> list[str]:
         """Those of one fold, in its folder: "grader", "grader-2" …"""
@@ -99,8 +109,8 @@ class Preset:
 
     def as_dict(self) -> dict:
         """For JSON."""
-        settings = asdict(self) | {"train_folds": list(self.train_folds)}
-        return settings | {"phantom": self.phantom.as_dict()}
+        lists = {name: list(getattr(self, name)) for name in _TUPLES}
+        return asdict(self) | lists | {"phantom": self.phantom.as_dict()}
 
     @classmethod
     def from_dict(cls, settings: dict) -> Preset:
@@ -113,7 +123,8 @@ class Preset:
             phantom = PhantomSpec.from_dict(settings["phantom"])
         except (PhantomError, TypeError, KeyError) as error:
             raise PresetError(f"settings of another version of this project: {error}") from error
-        return cls(**settings | {"phantom": phantom, "train_folds": tuple(settings["train_folds"])})
+        tuples = {name: tuple(settings[name]) for name in _TUPLES}
+        return cls(**settings | tuples | {"phantom": phantom})
 
 
 _SMOKE: dict[str, Any] = {
@@ -179,7 +190,7 @@ PRESETS = {preset.name: preset for preset in _ALL}
 # What decides the shape of the models, and so whether weights of another run fit.
 _SHAPE = (
     *("locator_px", "locator_mm", "locator_width"),
-    *("backbone", "crop_px", "crop_mm", "slices", "features"),
+    *("backbone", "views", "crop_px", "crop_mm", "slices", "features"),
 )
 
 
