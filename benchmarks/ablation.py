@@ -35,7 +35,7 @@ from utils.training import GraderDataset, GraderSample, Jitter, losses, processe
 def unweighted_terms(model: Grader, batch: GraderSample, preset: Preset) -> Tensor:
     """Cross-entropy without the metric's weights and without mixup, as terms (B, 2, 1): see
     utils.training.losses."""
-    logits = model(losses.augmented_crops(batch, preset, mixed=False), batch.exists)
+    logits = model(losses.augmented_crops(batch, preset), batch.exists)
     by_class = logits.float().transpose(1, 2)
     loss = cross_entropy(by_class, batch.grades, ignore_index=-1, reduction="none")
     labels = (batch.grades >= 0).sum(1).float()
@@ -69,6 +69,7 @@ VARIANTS = {
     "five slices per view": Variant({"slices": 5}),
     "also crops 1.5 times as wide": Variant({"views": ("marked", "wide")}),
     "also foramina on axial, recesses on sagittal T2": Variant({"views": ("marked", "crossed")}),
+    "attention on the annotated slice": Variant({"attention_loss": 0.2}),
     "last weights, not their average": Variant({"ema": 0.0}),
 }
 

@@ -68,6 +68,7 @@ ARMS = {
     "mixup": Variant({"mixup": 0.4}),
     "cutmix": Variant({"mixup": 0.4, "cutmix": 1.0}),
     "dropout": Variant({"dropout": 0.2}),
+    "attention on the annotated slice": Variant({"attention_loss": 0.2}),
     "no average of the weights": Variant({"ema": 0.0}),
 }
 CLEANED, TWO = "doubtful labels left out", "two graders"  # made of what other arms have predicted

@@ -24,7 +24,7 @@ from utils.training.samples import StudyDataset, to_device
 
 PRESETS = {"scanner": replace(get_preset("t4"), **SMALL)}
 PRESETS["randomised"] = replace(PRESETS["scanner"], intensity="randomised", truncation=0.5)
-PRESETS["every view"] = replace(PRESETS["scanner"], views=VIEW_SETS, mixup=0.2)
+PRESETS["every view"] = replace(PRESETS["scanner"], views=VIEW_SETS, attention_loss=0.2, mixup=0.2)
 
 
 def counted(call: Callable) -> dict:

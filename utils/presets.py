@@ -17,7 +17,7 @@ _LEAST = {"int": 1, "float": 1e-9}  # of a number, unless its name is in _RANGES
 _FRACTIONS = ("truncation", "label_noise", "view_dropout", "cutmix", "dropout")
 _MAY_BE_0 = (
     *("locator_epochs", "grader_epochs", "slice_shift", "workers", "seed"),
-    *("mixup", "weight_decay", "ema"),
+    *("mixup", "weight_decay", "ema", "attention_loss"),
     *("locator_rate", "grader_rate", "encoder_rate"),  # at 0 weights stay as they are
 )
 _TUPLES = ("train_folds", "views")  # lists in JSON
@@ -64,6 +64,7 @@ class Preset:
     mixup: float = 0.0  # alpha of the Beta distribution that lambda is drawn from; 0: no mixup
     cutmix: float = 0.0  # probability that a mixture is one of regions, not of intensities
     dropout: float = 0.0  # of the grader's features; half of it in its transformer
+    attention_loss: float = 0.0  # weight in the loss of attending to the annotated slice
     # optimisation
     batch: int = 4  # studies in a step, of all processes together
     accumulate: int = 1  # steps whose gradients make one update
