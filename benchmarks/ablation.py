@@ -35,7 +35,7 @@ from utils.training import GraderDataset, GraderSample, Jitter, losses, processe
 def unweighted_terms(model: Grader, batch: GraderSample, preset: Preset) -> Tensor:
     """Cross-entropy without the metric's weights and without mixup, as terms (B, 2, 1): see
     utils.training.losses."""
-    logits = model(losses.augmented_crops(batch, preset, mixed=False), batch.exists)
+    logits = model(losses.augmented_crops(batch, preset), batch.exists)
     by_class = logits.float().transpose(1, 2)
     loss = cross_entropy(by_class, batch.grades, ignore_index=-1, reduction="none")
     labels = (batch.grades >= 0).sum(1).float()
@@ -52,11 +52,6 @@ def no_augmentation(rng: np.random.Generator, kind: str) -> np.ndarray:
     return intensity.IDENTITY
 
 
-def not_mirrored(crops: np.ndarray, exists: np.ndarray, grades: np.ndarray) -> tuple:
-    """In place of crops.mirror_views."""
-    return crops, exists, grades, np.zeros(len(exists), bool)
-
-
 VARIANTS = {
     "the recipe": Variant(),
     "features not normalised": Variant(training=NOT_NORMALISED),
@@ -67,11 +62,14 @@ VARIANTS = {
     "no intensity augmentation": Variant(
         training={"utils.models.intensity.sample": no_augmentation}
     ),
-    "no mirroring": Variant(training={"utils.training.grader_samples.mirror_views": not_mirrored}),
+    "no mirroring": Variant(training={"utils.training.grader_samples.MIRRORED": 0.0}),
     "no view dropout": Variant({"view_dropout": 0.0}),
     "with mixup (alpha 0.2)": Variant({"mixup": 0.2}),
     "one slice per view": Variant({"slices": 1}),
     "five slices per view": Variant({"slices": 5}),
+    "also crops 1.5 times as wide": Variant({"views": ("marked", "wide")}),
+    "also foramina on axial, recesses on sagittal T2": Variant({"views": ("marked", "crossed")}),
+    "attention on the annotated slice": Variant({"attention_loss": 0.2}),
     "last weights, not their average": Variant({"ema": 0.0}),
 }
 

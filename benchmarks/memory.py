@@ -28,13 +28,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.gpu import CARD_GB, PATIENTS
 from tests import pretended_gpu
 from utils import cli
-from utils.crops import MARGIN, VIEWS, with_margin
+from utils.crops import MARGIN, with_margin
 from utils.models import Grader, Locator, artefacts, intensity
 from utils.presets import Preset, get_preset
 from utils.rsna import TARGETS
 from utils.training import GraderSample, LocatorSample, losses
 from utils.training.locator_samples import Search
 from utils.training.trainer import averaged
+from utils.views import views_of
 
 # TFLOP/s of 16-bit matrix products without sparsity, from NVIDIA's data sheets, and how much of it
 # convolutions are taken to reach.
@@ -147,10 +148,12 @@ def _zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def _grader_batch(preset: Preset) -> tuple[GraderSample, Callable]:
-    count, views, px = preset.batch, len(VIEWS), with_margin(preset.crop_px, MARGIN)
+    count, views = preset.batch, len(views_of(preset))
+    px = with_margin(preset.crop_px, MARGIN)
     sample = GraderSample(
         crops=_zeros(count, views, preset.slices, px, px, dtype=torch.uint8),
         exists=_zeros(count, views, dtype=torch.bool),
+        annotated=_zeros(count, views, preset.slices, dtype=torch.bool),
         grades=_zeros(count, len(TARGETS), dtype=torch.int64),
         affine=_zeros(count, views, 2, 3),
         intensity=_zeros(count, views, len(intensity.IDENTITY)),

@@ -31,7 +31,7 @@ from benchmarks.alternatives import (
 from benchmarks.t1_pictures import write_data
 from benchmarks.variants import Variant, patched, write_table
 from utils import cli, inference, metrics, prepare
-from utils.crops import VIEW_TARGET, point_table
+from utils.crops import point_table
 from utils.files import Folder, write_atomic
 from utils.inference.grading import grade
 from utils.models import Grader
@@ -40,9 +40,9 @@ from utils.presets import Preset
 from utils.rsna import GRADE_COLUMNS, TARGETS, row_id
 from utils.training import GraderDataset, Jitter, grade_table, processes, tasks, trainer
 from utils.training.grader_samples import NO_LABEL
+from utils.views import views_of
 
 FORAMINAL = [k for k, target in enumerate(TARGETS) if target.family == "foraminal"]
-FORAMINAL_VIEWS = [int(np.flatnonzero(k == VIEW_TARGET)[0]) for k in FORAMINAL]
 JITTER = Jitter((2.0,) * 3, (0.1,) * 3)  # how far a locator errs
 BASE = Preset("real_foramen", crop_px=48, crop_mm=56.0, slices=3, grader_epochs=20, batch=8)
 PLAIN = Preset("plain", crop_px=plain_cnn.PX, crop_mm=56.0, slices=3, grader_epochs=10)
@@ -61,12 +61,14 @@ ARMS = {
     "batch of 2, divided by its own weights": Variant({"batch": 2}, training=OWN_WEIGHTS),
     "crops of 40 mm": Variant({"crop_mm": 40.0}),
     "crops of 75 mm": Variant({"crop_mm": 75.0}),
+    "crops of 56 and 84 mm": Variant({"views": ("marked", "wide")}),
     "crops of 32 px": Variant({"crop_px": 32}),
     "crops of 64 px": Variant({"crop_px": 64}),
     "one slice": Variant({"slices": 1}),
     "mixup": Variant({"mixup": 0.4}),
     "cutmix": Variant({"mixup": 0.4, "cutmix": 1.0}),
     "dropout": Variant({"dropout": 0.2}),
+    "attention on the annotated slice": Variant({"attention_loss": 0.2}),
     "no average of the weights": Variant({"ema": 0.0}),
 }
 CLEANED, TWO = "doubtful labels left out", "two graders"  # made of what other arms have predicted
@@ -107,11 +109,12 @@ def train_plain(prepared: Path, preset: Preset, inside: list[int], outside: list
 
 def _foramina(prepared: Path, studies: list[int], preset: Preset) -> plain_cnn.Foramina:
     data = GraderDataset(prepared, studies, preset, None)
+    views = [int(np.flatnonzero(views_of(preset).target == k)[0]) for k in FORAMINAL]
     data.cache_crops(2)
     samples = [data[k] for k in range(len(data))]
     parts = [torch.stack([getattr(one, name) for one in samples]) for name in ("crops", "exists")]
     grades = torch.stack([one.grades for one in samples])[:, FORAMINAL]
-    return plain_cnn.Foramina(*(part[:, FORAMINAL_VIEWS] for part in parts), grades)
+    return plain_cnn.Foramina(*(part[:, views] for part in parts), grades)
 
 
 def out_of_fold(prepared: Path, folder: Path, arm: str, folds: int) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """A recipe with one thing changed: settings, functions in training, functions in inference.
 
 Used by ablation and transfer. A function or constant is named by the module that looks it up:
-"utils.training.grader_samples.mirror_views".
+"utils.training.grader_samples.grade_table".
 """
 
 from collections.abc import Iterator, Mapping

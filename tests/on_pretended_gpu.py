@@ -18,12 +18,13 @@ from utils.crops import grader_crops, point_table
 from utils.inference import explain
 from utils.models import Grader, Locator
 from utils.prepare import load_study
-from utils.presets import Preset, get_preset
+from utils.presets import VIEW_SETS, Preset, get_preset
 from utils.training import GraderDataset, Jitter, LocatorDataset, losses
 from utils.training.samples import StudyDataset, to_device
 
 PRESETS = {"scanner": replace(get_preset("t4"), **SMALL)}
 PRESETS["randomised"] = replace(PRESETS["scanner"], intensity="randomised", truncation=0.5)
+PRESETS["every view"] = replace(PRESETS["scanner"], views=VIEW_SETS, attention_loss=0.2, mixup=0.2)
 
 
 def counted(call: Callable) -> dict:
@@ -66,7 +67,7 @@ def main(prepared: Path) -> dict:
     report["grade"] = counted(lambda: inference.grade(grader, study, points, preset)[0])
     report["attention"] = counted(lambda: explain.attention(grader, crops, exists)[exists])
     report["crops left on the CPU"] = counted(
-        lambda: grader(torch.zeros(1, 30, 3, 32, 32), torch.ones(1, 30, dtype=torch.bool))
+        lambda: grader(torch.zeros(1, *crops.shape), torch.ones(1, len(crops), dtype=torch.bool))
     )
     return report
 

@@ -8,8 +8,6 @@ from mirror import mirrored
 
 from utils import rsna
 from utils.crops import (
-    OTHER_VIEW,
-    VIEWS,
     crop,
     foramen_crops,
     grader_crops,
@@ -20,8 +18,10 @@ from utils.crops import (
 from utils.dicom import Series, Slice
 from utils.prepare import load_study
 from utils.presets import Preset
+from utils.views import views_of
 
 PRESET = Preset("test", crop_px=32, slices=3)
+VIEWS = views_of(PRESET)
 CANAL_L1 = rsna.target_index(rsna.CANAL, "L1/L2")
 CANAL_L3 = rsna.target_index(rsna.CANAL, "L3/L4")
 
@@ -51,25 +51,16 @@ def test_a_crop_wholly_outside_the_image_is_black():
     assert crop(one, np.array([900.0, 0, 5]), 48.0, 16).pixels.max() == 0
 
 
-def test_there_are_30_views_and_a_mirror_exchanges_their_sides():
-    assert len(VIEWS) == 30
-    assert VIEWS[0] == (CANAL_L1, rsna.SAGITTAL_T2)
-    assert VIEWS[25] == (CANAL_L1, rsna.AXIAL_T2)
-    for view, other in zip(VIEWS, OTHER_VIEW):
-        assert VIEWS[other].series == view.series
-        assert rsna.TARGETS[VIEWS[other].target] == rsna.TARGETS[view.target].mirrored
-
-
 def test_the_right_of_a_patient_looks_like_the_left_of_the_mirrored_one(prepared, whole_study):
     study = load_study(prepared, whole_study)
     here, _ = grader_crops(study, point_table(study.points), PRESET)
     other = mirrored(study)
     there, _ = grader_crops(other, point_table(other.points), PRESET)
     here, there = here.astype(int), there.astype(int)
-    for k, view in enumerate(VIEWS):
+    for k, view in enumerate(VIEWS.each):
         target = rsna.TARGETS[view.target]
         if target.side:
-            assert np.abs(here[k] - there[OTHER_VIEW[k]]).mean() < 2.0, target
+            assert np.abs(here[k] - there[VIEWS.other[k]]).mean() < 2.0, target
             assert np.abs(here[k] - there[k]).mean() > 2.0, "the two sides do differ"
 
 
@@ -82,8 +73,10 @@ def test_views_exist_where_there_is_a_point_and_a_series(prepared, whole_study):
     points[CANAL_L1] = np.nan
     others = tuple(s for s in study.series if s.description != rsna.SAGITTAL_T1)
     crops, exists = grader_crops(replace(study, series=others), points, PRESET)
-    missing = {VIEWS[k] for k in np.flatnonzero(~exists)}
-    assert missing == {v for v in VIEWS if v.series == rsna.SAGITTAL_T1 or v.target == CANAL_L1}
+    missing = {VIEWS.each[k] for k in np.flatnonzero(~exists)}
+    assert missing == {
+        v for v in VIEWS.each if v.series == rsna.SAGITTAL_T1 or v.target == CANAL_L1
+    }
     assert crops[~exists].max() == 0
 
 
@@ -97,7 +90,7 @@ def test_a_level_that_the_axial_series_does_not_reach_is_not_seen(prepared, whol
             slices = tuple(s for s in slices if abs(s.distance(points[CANAL_L1])) > 20)
         parts.append(replace(part, series=Series(slices)))
     _, exists = grader_crops(replace(study, series=tuple(parts)), points, PRESET)
-    unseen = [VIEWS[k] for k in np.flatnonzero(~exists)]
+    unseen = [VIEWS.each[k] for k in np.flatnonzero(~exists)]
     levels = {(rsna.TARGETS[view.target].level, view.series) for view in unseen}
     assert levels == {("L1/L2", rsna.AXIAL_T2)}
 

@@ -1,7 +1,9 @@
 """The models' promises: a loss that is the metric, probabilities that sum to one, sides treated
 alike."""
 
+import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,19 +16,19 @@ from scipy.special import softmax
 from torch import nn
 
 from utils import metrics, rsna
-from utils.crops import VIEWS
-from utils.inference import localisation
+from utils.inference import explain, localisation
 from utils.inference.localisation import Candidate
-from utils.models import BackboneError, Grader, Locator, backbone, device, hardware
+from utils.models import BackboneError, Grader, Locator, backbone, device, hardware, intensity
 from utils.models.blocks import FeatureNorm
 from utils.models.grader import standardised
 from utils.models.locator import joint_log_softmax
 from utils.models.vision import torchvision
-from utils.presets import PRESETS, Preset, PresetError, get_preset
+from utils.presets import PRESETS, Preset, PresetError, get_preset, shaped_like
 from utils.rsna import GRADE_COLUMNS, GRADES, LEVELS, TARGETS
-from utils.training import losses
+from utils.training import GraderSample, losses
 from utils.training.processes import global_batch
 from utils.training.trainer import averaged
+from utils.views import views_of
 
 TINY = Preset("test", locator_px=64, locator_width=4, crop_px=32, slices=3, features=32)
 
@@ -39,7 +41,7 @@ def grader() -> Grader:
 
 def views(studies: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Random crops of so many studies, and views that all exist."""
-    count = len(VIEWS)
+    count = len(views_of(TINY))
     return torch.rand(studies, count, 3, 32, 32), torch.ones(studies, count, dtype=torch.bool)
 
 
@@ -110,6 +112,86 @@ def test_a_level_outside_the_image_costs_the_negative_log_of_its_probability_to_
     assert terms[0].tolist() == pytest.approx([np.log(4), 1])
 
 
+def test_attention_is_to_be_to_the_annotated_slice():
+    """Worked by hand, scores 0 and log 3: attention 1/4 and 3/4, which costs log 4 where the first
+    slice is annotated and log 4/3 where the second is. The second study has no view that counts:
+    one does not exist, of the other the annotated slice is not shown."""
+    scores = torch.tensor([0.0, np.log(3)]).expand(2, 2, 2)
+    annotated = torch.tensor([[[1.0, 0], [0, 1]], [[1, 0], [0, 0]]])
+    exists = torch.tensor([[True, True], [False, True]])
+    terms = losses.attention_terms(scores, exists, annotated)[..., 0]
+    assert terms[0].tolist() == pytest.approx([(np.log(4) + np.log(4 / 3)) / 2, 1])
+    assert terms[1].tolist() == [0, 0]
+
+
+def test_attention_in_a_mixture_is_to_the_annotated_slices_of_both_where_both_have_the_view():
+    """Worked by hand: three parts and one part; of the second view the partner has none."""
+    annotated = torch.tensor([[[True, False]] * 2, [[False, True]] * 2])
+    exists = torch.tensor([[True, True], [True, False]])
+    own = torch.tensor([0.75, 0.75])
+    batch = GraderSample(None, exists, annotated, None, None, None, own, None)
+    found = losses._to_attend(batch, mixed=True)
+    assert found[0].tolist() == [[0.75, 0.25], [1, 0]]
+    assert found[1, 0].tolist() == [0.25, 0.75]
+    assert torch.equal(losses._to_attend(batch, mixed=False), annotated.float())
+
+
+def test_terms_with_shares_are_added_by_their_shares():
+    """Worked by hand: losses 1, 2, 3 and 6 of the metric are 3 in the mean; attention to slices, 5,
+    is added at a weight of 0.2."""
+    terms = torch.tensor([[1.0, 2, 3, 6, 5], [1, 1, 1, 1, 1]])[None]
+    shares = losses.grader_shares(replace(TINY, attention_loss=0.2))
+    assert losses.mean_of(terms, shares=shares).item() == pytest.approx(3 + 0.2 * 5)
+    weights = torch.tensor([1.0, 1, 1, 1, 2])
+    assert losses.mean_of(terms, weights, shares).item() == pytest.approx(3 + 0.2 * 2.5)
+
+
+def sample(annotated: int) -> GraderSample:
+    """Two studies with random crops and grades, one slice annotated in all views."""
+    crops, exists = views(2)
+    count = exists.shape[1]
+    return GraderSample(
+        crops=(255 * crops).byte(),
+        exists=exists,
+        annotated=(torch.arange(3) == annotated).expand(2, count, 3),
+        grades=torch.randint(-1, 3, (2, 25)),
+        affine=torch.eye(2, 3).expand(2, count, 2, 3),
+        intensity=torch.as_tensor(intensity.IDENTITY).expand(2, count, -1),
+        own=torch.ones(2),
+        region=torch.zeros(2, 4),
+        seed=torch.zeros(2, dtype=torch.int64),
+    )
+
+
+def test_attention_to_slices_is_one_more_term_in_training_and_none_without_its_weight(grader):
+    batch, attentive = sample(2), replace(TINY, attention_loss=0.2)
+    logits = grader.train()(losses.augmented_crops(batch, TINY), batch.exists)
+    metric = losses.metric_terms(logits, batch.grades)
+    assert torch.equal(losses.grader_terms(grader, batch, TINY), metric)
+    assert losses.grader_shares(TINY) is None
+    with_attention = losses.grader_terms(grader, batch, attentive)
+    assert torch.equal(with_attention[..., :4], metric)
+    assert with_attention.shape == (2, 2, 5)
+    grader.eval()
+    held_out = [losses.grader_terms(grader, batch, preset) for preset in (TINY, attentive)]
+    assert torch.equal(*held_out)
+
+
+@pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0.2, 0.5), (0.2, 0.8, 1.0)])
+def test_a_grader_learns_to_attend_to_the_annotated_slice(grader, share, least, most):
+    """Of three slices it does not prefer any, unless it is told to."""
+    batch, preset = sample(2), replace(TINY, attention_loss=share)
+    optimizer = torch.optim.Adam(grader.parameters(), 1e-2)
+    for _ in range(30):
+        terms = losses.grader_terms(grader.train(), batch, preset)
+        losses.mean_of(terms, shares=losses.grader_shares(preset)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    crops, exists = batch.crops[0].numpy(), batch.exists[0].numpy()
+    weights = explain.attention(grader.eval(), crops, exists)
+    assert least < weights[:, 2].mean() < most
+
+
 # --- the locator ----------------------------------------------------------------------------------
 
 
@@ -167,21 +249,12 @@ def test_test_time_augmentation_finds_the_point_where_it_is():
 
 
 def test_views_that_do_not_exist_change_nothing(grader):
-    crops, _ = views(2)
-    exists = torch.rand(2, len(VIEWS)) > 0.3
+    crops, every = views(2)
+    exists = torch.rand(every.shape) > 0.3
     others = torch.where(exists[..., None, None, None], crops, torch.rand_like(crops))
     with torch.inference_mode():
         assert torch.equal(grader(crops, exists), grader(others, exists))
         assert torch.isfinite(grader(crops, torch.zeros_like(exists))).all()
-
-
-def test_exchanging_left_and_right_views_exchanges_left_and_right_predictions(grader):
-    other = [TARGETS.index(target.mirrored) for target in TARGETS]
-    partner = [VIEWS.index((other[target], kind)) for target, kind in VIEWS]
-    crops, exists = views(1)
-    with torch.inference_mode():
-        here, there = grader(crops, exists), grader(crops[:, partner], exists)
-    assert torch.allclose(here, there[:, other], atol=1e-5)
 
 
 def test_every_target_has_the_head_of_its_family(grader):
@@ -393,6 +466,20 @@ def test_a_setting_that_makes_no_sense_is_refused_at_once():
             Preset("mine", **{name: value})
     with pytest.raises(PresetError, match="intensity is 'strong', not scanner or randomised"):
         Preset("mine", intensity="strong")
+    for odd_views in (("marked", "broad"), (), ("wide", "wide"), "wide", ["marked"]):
+        says = re.escape(f"views are {odd_views!r}, not one or more of marked, crossed, wide, each")
+        with pytest.raises(PresetError, match=says):
+            Preset("mine", views=odd_views)
+
+
+def test_settings_come_back_from_json_as_they_were():
+    preset = replace(TINY, views=("marked", "wide"), attention_loss=0.2, train_folds=(0, 2))
+    assert Preset.from_dict(json.loads(json.dumps(preset.as_dict()))) == preset
+
+
+def test_a_warm_start_looks_at_what_the_first_run_looked_at():
+    first = replace(TINY, views=("marked", "crossed"))
+    assert shaped_like(replace(TINY, views=("wide",)), first).views == ("marked", "crossed")
 
 
 def test_an_unknown_preset_names_those_there_are():

@@ -11,7 +11,7 @@ import pytest
 HERE = Path(__file__).parent
 # How often a training step may make the host wait for the device: once for the seeds of the noise,
 # in the grader once more for the number of views. (Before a ceiling was set it was 27 and 49.)
-MOST_WAITS = {"locator, scanner": 1, "grader, scanner": 2}
+MOST_WAITS = {"locator, scanner": 1, "grader, scanner": 2, "grader, every view": 2}
 IN_USE = ("locate", "grade", "attention")
 
 
@@ -29,7 +29,7 @@ def seen(request, prepared):
 
 def test_losses_are_finite_in_16_bits_with_every_augmentation(seen):
     for part in ("locator", "grader"):
-        for kind in ("scanner", "randomised"):
+        for kind in ("scanner", "randomised", "every view"):
             assert seen[f"{part}, {kind}"].get("finite"), seen[f"{part}, {kind}"]
 
 

@@ -9,28 +9,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from mirror import mirrored
 from torch.utils.data import default_collate
 
 from utils.crops import (
     OTHER_TARGET,
-    TARGET_FAMILY,
-    VIEW_SERIES,
-    VIEW_TARGET,
-    VIEWS,
     grader_crops,
-    mirror_views,
     point_table,
     recess_crops,
 )
 from utils.prepare import PreparedDataError, load_study
 from utils.presets import Preset
-from utils.rsna import AXIAL_T2, CANAL, TARGETS
+from utils.rsna import AXIAL_T2
 from utils.training import grader_samples, locator_samples, losses, samples
 from utils.training.grader_samples import GraderDataset, Jitter
 from utils.training.locator_samples import LocatorDataset
+from utils.views import views_of
 
 PRESET = Preset("test", locator_px=96, locator_slices=3, crop_px=32, slices=3, features=32)
+VIEWS = views_of(PRESET)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +169,7 @@ def test_all_views_of_a_series_have_one_intensity_vector(prepared, studies, kind
     data = grader_data(prepared, studies, Jitter(), replace(PRESET, intensity=kind))
     shown = data[1].intensity.numpy()
     for series in range(3):
-        assert len(np.unique(shown[series == VIEW_SERIES], axis=0)) == 1
+        assert len(np.unique(shown[series == VIEWS.series], axis=0)) == 1
     assert len(np.unique(shown, axis=0)) == 3
 
 
@@ -206,24 +202,6 @@ def test_a_point_seen_in_a_crop_is_the_annotated_one(prepared, studies):
             )
 
 
-def test_the_mirrored_views_are_the_views_of_the_mirrored_patient(prepared, studies, whole_study):
-    study = load_study(prepared, whole_study)
-    points = point_table(study.points)
-    there = grader_crops(mirrored(study), points[OTHER_TARGET] * [-1, 1, 1], PRESET)
-    grades = np.arange(25)
-    crops, exists, swapped, flip = mirror_views(*grader_crops(study, points, PRESET), grades)
-    crops[flip] = crops[flip][..., ::-1]
-    assert (exists == there[1]).all()
-    assert np.abs(crops - there[0]).max() < 1e-3
-    assert [TARGETS[k][0] for k in swapped[[0, 5, 20]]] == [
-        CANAL,
-        "Right Neural Foraminal Narrowing",
-        "Left Subarticular Stenosis",
-    ]
-    again = mirror_views(crops, exists, swapped)
-    assert (again[2] == grades).all()
-
-
 def test_jitter_moves_crops_by_as_much_as_it_says(prepared, studies):
     data = grader_data(prepared, studies, Jitter((1.0, 2.0, 3.0)))
     moves = []
@@ -232,7 +210,20 @@ def test_jitter_moves_crops_by_as_much_as_it_says(prepared, studies):
         moves.append(data[0].affine[:, :, 2].numpy() * PRESET.crop_mm / PRESET.crop_px)
     deviation = np.std(moves, axis=(0, 2))
     for family, mm in enumerate((1.0, 2.0, 3.0)):
-        assert deviation[TARGET_FAMILY[VIEW_TARGET] == family].mean() == pytest.approx(mm, rel=0.06)
+        assert deviation[VIEWS.family == family].mean() == pytest.approx(mm, rel=0.06)
+
+
+def test_a_wide_view_is_moved_by_as_many_mm_and_slices_as_the_narrow_one(prepared, studies):
+    """For it is the point that is wrong."""
+    preset = replace(PRESET, views=("marked", "wide"))
+    data = grader_data(prepared, studies, Jitter((2.0,) * 3, (0.5,) * 3), preset)
+    narrow, wide = data[0].affine[:25, :, 2].numpy(), data[0].affine[30:, :, 2].numpy()
+    mm_per_px = preset.crop_mm / preset.crop_px
+    assert np.abs(narrow).mean() > 0.5
+    assert wide * 1.5 * mm_per_px == pytest.approx(narrow * mm_per_px, abs=1e-4)
+    off = data._slices_off(np.random.default_rng(0))
+    assert set(off) == {-1, 0, 1}
+    assert (off[30:] == off[:25]).all()
 
 
 @pytest.mark.parametrize("most", [0, 1, 2])
@@ -240,14 +231,47 @@ def test_a_view_is_now_and_then_some_slices_off(prepared, studies, most):
     """Every second time, by one slice or, if two are the most, by one or two; never if none."""
     preset = replace(PRESET, slices=1, slice_shift=most)
     data = GraderDataset(prepared, studies, preset, Jitter(off_slice=(0.5,) * 3))
-    number = np.arange(1 + 2 * most)[None, :, None, None].repeat(len(VIEWS), 0)
     rng = np.random.default_rng(0)
-    off = np.concatenate([data._off_slice(number, rng).ravel() - most for _ in range(100)])
+    off = np.concatenate([data._slices_off(rng) for _ in range(100)])
     expected = {0: {0: 1.0}, 1: {-1: 0.25, 0: 0.5, 1: 0.25}}
     expected[2] = {-2: 0.125, -1: 0.125, 0: 0.5, 1: 0.125, 2: 0.125}
     assert set(off) == set(expected[most])
     for by, often in expected[most].items():
         assert np.mean(off == by) == pytest.approx(often, abs=0.03)
+
+
+@pytest.mark.parametrize(("slices", "most"), [(1, 1), (3, 1), (3, 2)])
+def test_the_annotated_slice_is_known_wherever_it_is_shown(prepared, studies, slices, most):
+    """Of crops that show nothing but the number of their slice, mirrored or not: the middle one,
+    or none where a view is so many slices off that the middle one is not shown."""
+    preset = replace(PRESET, slices=slices, slice_shift=most, views=("marked", "crossed", "wide"))
+    data = GraderDataset(prepared, studies, preset, Jitter(off_slice=(0.5,) * 3))
+    count, middle = slices + 2 * most, slices // 2 + most
+    number = np.arange(count, dtype=np.uint8)[None, :, None, None].repeat(len(data.views), 0)
+    cached = {"crops": number, "exists": np.ones(len(data.views), bool)}
+    places = []
+    for seed in range(10):
+        sample = data.sample(cached, studies[0], np.random.default_rng(seed))
+        shows = sample.crops[..., 0, 0] == middle
+        assert (sample.annotated == shows).all()
+        places.append(np.where(shows.any(1), shows.argmax(1) - slices // 2, 9))
+    most_shown = min(most, slices // 2)
+    expected = {*range(-most_shown, most_shown + 1)} | ({9} if most > slices // 2 else set())
+    assert set(np.concatenate(places)) == expected
+    held_out = GraderDataset(prepared, studies, preset, None)
+    annotated = held_out.sample(cached, studies[0], np.random.default_rng(0)).annotated
+    assert (annotated == (np.arange(slices) == slices // 2)).all()
+
+
+def test_other_views_are_kept_in_other_files(prepared, studies):
+    folders = [
+        GraderDataset(prepared, studies, replace(PRESET, views=views), None).folder.name
+        for views in (("marked",), ("marked", "wide"), ("wide", "marked"))
+    ]
+    assert folders == [
+        f"grader-{samples.VERSION}-{views}-32-48.0-3-1"
+        for views in ("marked", "marked+wide", "wide+marked")
+    ]
 
 
 def test_a_mixture_is_cut_or_blended_as_often_as_asked(prepared, studies):

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import torch
 from tiny import TINY
+from torch.utils.data import default_collate
 
 from utils import files, inference, metrics, prepare, rsna, training
 from utils.course import workspace
@@ -26,7 +27,8 @@ from utils.files import Folder
 from utils.locks import BusyError, at_work
 from utils.models import Grader
 from utils.prepare import PreparedDataError
-from utils.training import evaluation, processes, recipe, tasks, trainer
+from utils.presets import VIEW_SETS
+from utils.training import evaluation, losses, processes, recipe, tasks, trainer
 from utils.training.checkpoints import Checkpoints
 from utils.training.grader_samples import GraderDataset, Jitter
 
@@ -376,6 +378,50 @@ def test_several_graders_of_a_fold_are_averaged(prepared, tmp_path):
     assert logits[2] == pytest.approx((logits[0] + logits[1]) / 2, abs=1e-4)
 
 
+@pytest.mark.slow
+def test_a_run_may_look_at_every_view_and_learn_to_attend_to_slices(prepared, tmp_path):
+    """Its held-out loss is still the metric alone."""
+    preset = replace(TINY, slices=3, views=VIEW_SETS, attention_loss=0.2, locator_epochs=1)
+    assert training.fit(prepared, tmp_path / "run", preset)
+    run = inference.load_run(tmp_path / "run")
+    assert run.preset == preset
+    folds = pd.read_csv(prepared / "folds.csv")
+    outside = folds.study_id[folds.fold == 0].tolist()
+    data = GraderDataset(prepared, outside, preset, None)
+    batch = default_collate([data[k] for k in range(len(data))])
+    _, grader = run.folds[0]
+    with torch.inference_mode():
+        logits = grader(losses.augmented_crops(batch, preset), batch.exists)
+    metric = losses.mean_of(losses.metric_terms(logits, batch.grades)).item()
+    history = pd.read_csv(tmp_path / "run" / "fold0" / "grader" / "history.csv")
+    assert history.held_out.iloc[-1] == pytest.approx(metric, abs=1e-3)
+    predictions = inference.predict_study(run, prepare.load_study(prepared, outside[0]))
+    p = predictions[list(rsna.GRADE_COLUMNS)].to_numpy(float)
+    assert p.sum(1) == pytest.approx(np.ones(25))
+
+
+def test_each_step_adds_attention_to_slices_by_its_share(prepared, tmp_path, monkeypatch):
+    """Worked by hand: a quarter of each term of the metric, 0.2 of attention."""
+    preset = replace(TINY, slices=3, attention_loss=0.2)
+    ids = pd.read_csv(prepared / "folds.csv").study_id.tolist()
+    data = GraderDataset(prepared, ids, preset, Jitter())
+    data.cache_crops()
+    task = tasks.grader_task(Folder(tmp_path), Grader(preset), data, data, preset)
+    under_way = trainer.Trainer(task, preset, processes.make_accelerator(preset), trainer.Limits())
+    minimised = []
+
+    def seen(*args):
+        minimised.append(losses.mean_of(*args))
+        return minimised[-1]
+
+    monkeypatch.setattr(trainer, "mean_of", seen)
+    loss, weight = under_way.step(next(iter(under_way.loader)))
+    each = loss / (preset.batch * task.weights)
+    assert weight.tolist()[4] == preset.batch
+    assert each[4] > 0.5, "log 3, where attention is to all three slices alike"
+    assert minimised[0].item() == pytest.approx((each[:4].sum() / 4 + 0.2 * each[4]).item())
+
+
 def test_the_encoder_can_learn_more_slowly_than_the_rest(prepared, tmp_path):
     preset = replace(TINY, encoder_rate=0.1)
     ids = pd.read_csv(prepared / "folds.csv").study_id.tolist()
@@ -520,7 +566,7 @@ def test_an_interrupt_leaves_nothing_behind_in_the_traceback_that_a_notebook_kee
         trainers.append(weakref.ref(self))
         real(self, *args)
 
-    def interrupt(terms, weights=None):
+    def interrupt(terms, *_):
         graphs.append(weakref.ref(terms))
         raise KeyboardInterrupt
 

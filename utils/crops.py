@@ -8,7 +8,6 @@ for the locator (stage 1) and for the grader (stage 2). Needs no torch.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,6 @@ from utils.prepare import PreparedStudy
 from utils.presets import Preset
 from utils.rsna import (
     AXIAL_T2,
-    CANAL,
     FAMILIES,
     LEVELS,
     SERIES,
@@ -27,6 +25,7 @@ from utils.rsna import (
     target_index,
 )
 from utils.rsna import side as side_of
+from utils.views import Views, views_of
 
 POINT_MM = ["x_mm", "y_mm", "z_mm"]  # the columns of a point in a table
 LOCAL_CROP_MM = 88.0  # foramina and recesses are located in a crop this wide round the canal point
@@ -40,35 +39,11 @@ FORAMEN_SLICES, RECESS_SLICES = 8, 5
 REACH_MM = 13.0
 MARGIN = 1.25  # crops for training are cut this many times as wide, for the augmentation to follow
 _BORDER_PX = 2  # kept beside the box of a crop, for interpolation at its edge
-
-
-class View(NamedTuple):
-    """One thing that the grader looks at: a target in one kind of series."""
-
-    target: int  # position in TARGETS
-    series: str  # one of SERIES
-
-    @property
-    def mirrored(self) -> View:
-        """What it becomes when the patient is mirrored."""
-        return View(target_index(*TARGETS[self.target].mirrored), self.series)
-
-
-# Each target in the kind of series on which readers mark it, and the canal in axial slices as well.
-VIEWS = (
-    *(View(k, target.series) for k, target in enumerate(TARGETS)),
-    *(View(k, AXIAL_T2) for k, target in enumerate(TARGETS) if target.condition == CANAL),
-)
-# The same as parallel arrays, for indexing: first by view (30), then by target (25).
-VIEW_TARGET = np.array([view.target for view in VIEWS])
-VIEW_SERIES = np.array([SERIES.index(view.series) for view in VIEWS])
+# The targets as arrays (25,), for indexing.
 TARGET_FAMILY = np.array([FAMILIES.index(target.family) for target in TARGETS])
 TARGET_LEVEL = np.array([LEVELS.index(target.level) for target in TARGETS])
-# Where each target and each view is found when the patient is mirrored.
+# Where each is found when the patient is mirrored
 OTHER_TARGET = np.array([target_index(*target.mirrored) for target in TARGETS])
-OTHER_VIEW = np.array([VIEWS.index(view.mirrored) for view in VIEWS])
-_SHOWS_CANAL = np.array([TARGETS[view.target].condition == CANAL for view in VIEWS])
-_IS_AXIAL = np.array([view.series == AXIAL_T2 for view in VIEWS])
 
 
 def crop(one: Slice, centre_mm: np.ndarray, size_mm: float, px: int) -> Slice:
@@ -224,8 +199,8 @@ def _local_crop(one: Slice, canal_mm: np.ndarray, preset: Preset, margin: float)
 def grader_crops(
     study: PreparedStudy, points: np.ndarray, preset: Preset, margin: float = 1.0, beside: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Crops (30, slices, px, px) float32 in 0..255 and which of the 30 VIEWS exist (30,) bool, for
-    points (25, 3) in mm.
+    """Crops (V, slices, px, px) float32 in 0..255 of the preset's V views and which of them exist
+    (V,) bool, for points (25, 3) in mm.
 
     margin  crops are so many times as wide
     beside  so many more slices on either side
@@ -233,22 +208,23 @@ def grader_crops(
     Both are for augmentation, which moves crops. Right-sided views are mirrored onto the left, so
     that one model learns both sides from all of them.
     """
-    px = with_margin(preset.crop_px, margin)
+    views, px = views_of(preset), with_margin(preset.crop_px, margin)
     count = preset.slices + 2 * beside
     size_mm = preset.crop_mm * px / preset.crop_px
     parts = {description: study.of(description) for description in SERIES}
-    crops = np.zeros((len(VIEWS), count, px, px), np.float32)
-    exists = np.zeros(len(VIEWS), bool)
-    for k, view in enumerate(VIEWS):
+    crops = np.zeros((len(views), count, px, px), np.float32)
+    exists = np.zeros(len(views), bool)
+    for k, view in enumerate(views.each):
         mm = points[view.target]
         found = nearest(parts[view.series], mm)
         if found is None:
             continue
         series, middle = found
         indices = neighbours(series, middle, count // 2)
-        cut = stack_pixels([crop(series.slices[i], mm, size_mm, px) for i in indices])
-        crops[k] = mirrored_to_left(cut, TARGETS[view.target].condition, view.series)
-        exists[k] = cut.any()
+        cut = [crop(series.slices[i], mm, size_mm * view.width, px) for i in indices]
+        condition = TARGETS[view.target].condition
+        crops[k] = mirrored_to_left(stack_pixels(cut), condition, view.series)
+        exists[k] = crops[k].any()
     return crops, exists
 
 
@@ -261,9 +237,9 @@ def mirrored_to_left(crops: np.ndarray, condition: str, description: str) -> np.
 
 
 def mirror_views(
-    crops: np.ndarray, exists: np.ndarray, targets: np.ndarray
+    crops: np.ndarray, exists: np.ndarray, targets: np.ndarray, views: Views
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The mirrored patient: crops (30, …), exists (30,), targets (25, …), flip (30,) bool.
+    """The mirrored patient: crops (V, …), exists (V,), targets (25, …), flip (V,) bool.
 
     targets  whatever there is one of per target
     flip     which crops the caller is still to flip along the last axis
@@ -272,7 +248,4 @@ def mirror_views(
     change places. The canal's sagittal slices are put in reverse order; its axial crops are to be
     flipped.
     """
-    mirrored = crops[OTHER_VIEW]
-    reverse = _SHOWS_CANAL & ~_IS_AXIAL
-    mirrored[reverse] = mirrored[reverse][:, ::-1]
-    return mirrored, exists[OTHER_VIEW], targets[OTHER_TARGET], _SHOWS_CANAL & _IS_AXIAL
+    return views.mirrored(crops), exists[views.other], targets[OTHER_TARGET], views.flip

@@ -17,16 +17,23 @@ from utils.phantom import SIZES, PhantomError, PhantomSpec
 
 INTENSITIES = ("scanner", "randomised")  # kinds of intensity augmentation
 POPULATIONS = ("labels", "patients")
+VIEW_SETS = ("marked", "crossed", "wide")  # what a grader may look at, see utils.views
 SPACING_MM = 0.75  # mm per pixel at which images are prepared, unless a preset says otherwise
 _LEAST = {"int": 1, "float": 1e-9}  # of a number, unless its name is in _RANGES
 _FRACTIONS = ("truncation", "label_noise", "view_dropout", "cutmix", "dropout")
 _MAY_BE_0 = (
     *("locator_epochs", "grader_epochs", "slice_shift", "workers", "seed"),
-    *("mixup", "weight_decay", "ema"),
+    *("mixup", "weight_decay", "ema", "attention_loss"),
     *("locator_rate", "grader_rate", "encoder_rate"),  # at 0 weights stay as they are
 )
+_TUPLES = ("train_folds", "views")  # lists in JSON
 _RANGES = dict.fromkeys(_FRACTIONS, (0, 1)) | dict.fromkeys(_MAY_BE_0, (0, math.inf))
-_WORDS = {"str": "a text", "bool": "True or False", "tuple[int, ...]": "a tuple of fold numbers"}
+_WORDS = {
+    "str": "a text",
+    "bool": "True or False",
+    "tuple[int, ...]": "a tuple of fold numbers",
+    "tuple[str, ...]": f"a tuple of some of {', '.join(VIEW_SETS)}",
+}
 LISTED = "docs/using.md#settings-of-a-recipe, all of them in utils/presets.py (class Preset)"
 _LONGEST_NAME = 100  # of a preset, and so nearly of its run's folder
 
@@ -40,6 +47,8 @@ def _fits(value: object, kind: str) -> bool:
     """Whether a value is of the type that a field is declared with."""
     if kind == "tuple[int, ...]":
         return isinstance(value, tuple) and all(type(one) is int and one >= 0 for one in value)
+    if kind == "tuple[str, ...]":
+        return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
     return type(value).__name__ == kind
 
 
@@ -60,6 +69,7 @@ class Preset:
     locator_epochs: int = 13
     locator_slices: int = 3
     # stage 2, the grader: crops of crop_px pixels and crop_mm mm, `slices` of them per view
+    views: tuple[str, ...] = ("marked",)  # some of VIEW_SETS
     backbone: str = "small"  # or any classification model of torchvision, or of timm if installed
     pretrained: bool = False
     crop_px: int = 64
@@ -77,6 +87,7 @@ class Preset:
     mixup: float = 0.0  # alpha of the Beta distribution that lambda is drawn from; 0: no mixup
     cutmix: float = 0.0  # probability that a mixture is one of regions, not of intensities
     dropout: float = 0.0  # of the grader's features; half of it in its transformer
+    attention_loss: float = 0.0  # weight in the loss of attending to the annotated slice
     # optimisation
     batch: int = 4  # studies in a step, of all processes together
     accumulate: int = 1  # steps whose gradients make one update
@@ -103,6 +114,7 @@ class Preset:
         for name, known in (("intensity", INTENSITIES), ("population", POPULATIONS)):
             if getattr(self, name) not in known:
                 raise PresetError(f"{name} is {getattr(self, name)!r}, not {' or '.join(known)}")
+        self._check_views()
 
     def _check_number(self, name: str, kind: str) -> None:
         value = getattr(self, name)
@@ -111,6 +123,12 @@ class Preset:
         if not is_number or not math.isfinite(value) or not least <= value <= greatest:
             raise PresetError(f"{name} is {value!r}; no model can be made or trained with that")
 
+    def _check_views(self) -> None:
+        known = all(name in VIEW_SETS for name in self.views)
+        if not self.views or not known or len(set(self.views)) < len(self.views):
+            there = ", ".join(VIEW_SETS)
+            raise PresetError(f"views are {self.views!r}, not one or more of {there}, each once")
+
     @property
     def grader_folders(self) -> list[str]:
         """Those of one fold, in its folder: "grader", "grader-2" …"""
@@ -118,8 +136,8 @@ class Preset:
 
     def as_dict(self) -> dict:
         """For JSON."""
-        settings = asdict(self) | {"train_folds": list(self.train_folds)}
-        return settings | {"phantom": self.phantom.as_dict()}
+        lists = {name: list(getattr(self, name)) for name in _TUPLES}
+        return asdict(self) | lists | {"phantom": self.phantom.as_dict()}
 
     @classmethod
     def from_dict(cls, settings: dict) -> Preset:
@@ -132,7 +150,8 @@ class Preset:
             phantom = PhantomSpec.from_dict(settings["phantom"])
         except (PhantomError, TypeError, KeyError) as error:
             raise PresetError(f"settings of another version of this project: {error}") from error
-        return cls(**settings | {"phantom": phantom, "train_folds": tuple(settings["train_folds"])})
+        tuples = {name: tuple(settings[name]) for name in _TUPLES}
+        return cls(**settings | tuples | {"phantom": phantom})
 
 
 _SMOKE: dict[str, Any] = {
@@ -198,7 +217,7 @@ PRESETS = {preset.name: preset for preset in _ALL}
 # What decides the shape of the models, and so whether weights of another run fit.
 _SHAPE = (
     *("locator_px", "locator_mm", "locator_width"),
-    *("backbone", "crop_px", "crop_mm", "slices", "features"),
+    *("backbone", "views", "crop_px", "crop_mm", "slices", "features"),
 )
 
 
@@ -302,13 +321,20 @@ def names_a_folder(name: str) -> bool:
     return len(name) <= _LONGEST_NAME and re.fullmatch(r"[\w.+=,-]+", name) is not None
 
 
+def _parts(text: str) -> list[str]:
+    """ "marked, wide" -> ["marked", "wide"]"""
+    return [part.strip() for part in text.strip("()").split(",") if part.strip()]
+
+
 def _parsed(name: str, text: str, kind: str) -> Any:
     """A setting's value from the shell. Raises PresetError."""
     try:
         if kind == "bool":
             return {"true": True, "false": False}[text.lower()]
         if kind == "tuple[int, ...]":
-            return tuple(int(part) for part in text.strip("()").split(",") if part.strip())
+            return tuple(map(int, _parts(text)))
+        if kind == "tuple[str, ...]":
+            return tuple(_parts(text))
         return {"int": int, "float": float, "str": str}[kind](text)
     except (ValueError, KeyError):
         words = {"int": "a whole number", "float": "a number"} | _WORDS

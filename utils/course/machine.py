@@ -15,6 +15,7 @@ from utils.course.environment import free_bytes
 from utils.crops import FORAMEN_SLICES, RECESS_SLICES, with_margin
 from utils.errors import LumbarError
 from utils.presets import SPACING_MM, Preset
+from utils.views import views_of
 
 PATIENTS, IMAGES = 1975, 147_218  # of the competition
 ARCHIVE_GB = 36.0
@@ -43,7 +44,8 @@ def crops_gb(preset: Preset, studies: int = PATIENTS) -> float:
     searches = 10 * FORAMEN_SLICES + 5 * RECESS_SLICES
     locator = SAGITTAL_SLICES * whole**2 + searches * local**2
     slices = preset.slices + 2 * preset.slice_shift
-    grader = 0 if preset.workers else 30 * slices * with_margin(preset.crop_px) ** 2
+    views = 0 if preset.workers else len(views_of(preset.views).views)
+    grader = views * slices * with_margin(preset.crop_px) ** 2
     return studies * (locator + grader) / 1e9
 
 

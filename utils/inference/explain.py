@@ -67,20 +67,11 @@ def grad_cam(
 def attention(grader: Grader, crops: np.ndarray, exists: np.ndarray) -> np.ndarray:
     """The attention weight of each slice of a view: (V, S), summing to 1 over the slices; nan where
     there is no view."""
-    scores: list[Tensor] = []
-
-    def keep(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        scores.append(output)
-
     device = next(grader.parameters()).device
     x = torch.from_numpy(crops)[None].to(device).float() / 255
-    hook = grader.attention.register_forward_hook(keep)
-    try:
-        grader(x, torch.from_numpy(exists)[None].to(device))
-    finally:
-        hook.remove()
-    weights = np.full(crops.shape[:2], np.nan, np.float32)
-    weights[exists] = scores[0].float().softmax(1)[..., 0].cpu().numpy()
+    _, scores = grader(x, torch.from_numpy(exists)[None].to(device), attention=True)
+    weights = scores[0].float().softmax(-1).cpu().numpy()
+    weights[~exists] = np.nan
     return weights
 
 

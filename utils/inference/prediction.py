@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from utils import metrics
-from utils.crops import POINT_MM, TARGET_LEVEL, VIEWS, nearest
+from utils.crops import POINT_MM, TARGET_LEVEL, nearest
 from utils.inference.grading import grade
 from utils.inference.localisation import locate
 from utils.inference.run import Run
@@ -25,6 +25,7 @@ from utils.rsna import (
     Target,
     row_id,
 )
+from utils.views import Views, views_of
 
 MODEL, PRIOR = "model", "prior"  # the source of a prediction: the images, or no image at all
 FAILED = "the study could not be graded:"  # how the note of a study starts that raised an error
@@ -65,7 +66,8 @@ def _predicted(run: Run, study: PreparedStudy) -> pd.DataFrame:
     points, confidence = _most_confident(located)
     probabilities, visible = _mean_probabilities(run, study, [found for found, _ in located])
     absent = np.isnan(points[TARGET_LEVEL, 0])  # the level's canal point was not found
-    notes = [_note(study, *of) for of in zip(TARGETS, visible, absent)]
+    views = views_of(run.preset)
+    notes = [_note(study, views, *of) for of in zip(TARGETS, visible, absent)]
     doubt = level_doubt(points[CANAL_ROWS])
     if doubt:
         notes = [note or doubt for note in notes]
@@ -154,13 +156,14 @@ def _prior(run: Run) -> np.ndarray:
     return run.prior.loc[list(TARGETS), list(GRADE_COLUMNS)].to_numpy()
 
 
-def _note(study: PreparedStudy, target: Target, visible: bool, absent: bool) -> str:
+def _note(study: PreparedStudy, views: Views, target: Target, visible: bool, absent: bool) -> str:
     """What a prediction had to do without; nothing if it had all."""
     if not (visible or study.of(SAGITTAL_T2) or study.of(SAGITTAL_T1)):
         return "there is no sagittal series to find the levels on"
     if absent:
         return "this level was not found in the sagittal images; they may end before it"
-    needed = dict.fromkeys(kind for k, kind in VIEWS if TARGETS[k].condition == target.condition)
+    own = [view for view in views.each if TARGETS[view.target].condition == target.condition]
+    needed = dict.fromkeys(view.series for view in own)
     missing = [kind for kind in needed if not study.of(kind)]
     if missing:
         why = _why_left_out(study, missing[0])

@@ -1,8 +1,8 @@
 """How bad is it? Crops round 25 points to three logits each: CNN, LSTM over slices, transformer
 over targets.
 
-Shapes in comments: B studies, V views (30), T targets (25), S slices of a view, D features, and n
-views that exist, of all studies together.
+Shapes in comments: B studies, V views (30, see utils.views), T targets (25), S slices of a view, D
+features, and n views that exist, of all studies together.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from utils.crops import OTHER_TARGET, TARGET_FAMILY, TARGET_LEVEL, VIEW_SERIES, VIEW_TARGET
+from utils.crops import OTHER_TARGET, TARGET_FAMILY, TARGET_LEVEL
 from utils.models.backbone import backbone
 from utils.models.blocks import FeatureNorm
 from utils.presets import Preset
-from utils.rsna import FAMILIES, GRADES, LEVELS, SERIES, TARGETS
+from utils.rsna import FAMILIES, GRADES, LEVELS, TARGETS
+from utils.views import views_of
 
 ATTENTION_HEADS = 4
 LEAST_CONTRAST = 3 / 255  # added to the standard deviation of a crop: air is not made noise
@@ -34,19 +35,19 @@ class Grader(nn.Module):
     """
 
     view_target: Tensor
-    view_series: Tensor
+    view_kind: Tensor
     target_family: Tensor
     target_level: Tensor
 
     def __init__(self, preset: Preset):
         super().__init__()
-        width = preset.features
+        width, looked_at = preset.features, views_of(preset)
         self.encoder = backbone(preset)
         self.norm = FeatureNorm(width)
         self.slice_embedding = nn.Parameter(torch.zeros(preset.slices, width))
         self.lstm = nn.LSTM(width, width // 2, bidirectional=True, batch_first=True)
         self.attention = nn.Linear(width, 1)
-        self.series_embedding = nn.Embedding(len(SERIES), width)
+        self.series_embedding = nn.Embedding(looked_at.kinds, width)  # wide views have their own
         self.family_embedding = nn.Embedding(len(FAMILIES), width)
         self.level_embedding = nn.Embedding(len(LEVELS), width)
         self.missing = nn.Parameter(torch.zeros(width))  # the token of a target without any view
@@ -54,8 +55,8 @@ class Grader(nn.Module):
         self.transformer = _transformer(width, preset.dropout / 2)
         self.heads = nn.ModuleList(_head(width) for _ in FAMILIES)
         self.bias = nn.Parameter(torch.zeros(len(TARGETS), len(GRADES)))  # see `expect`
-        self._register_table("view_target", VIEW_TARGET)  # (V,) index into TARGETS
-        self._register_table("view_series", VIEW_SERIES)  # (V,) index into SERIES
+        self._register_table("view_target", looked_at.target)  # (V,) index into TARGETS
+        self._register_table("view_kind", looked_at.kind)  # (V,) kind of series and width
         self._register_table("target_family", TARGET_FAMILY)  # (T,) index into FAMILIES
         self._register_table("target_level", TARGET_LEVEL)  # (T,) index into LEVELS
         # In this order in memory convolutions are fastest.
@@ -72,14 +73,21 @@ class Grader(nn.Module):
         of_both_sides = (prior + prior[OTHER_TARGET]) / 2
         self.bias.copy_(torch.as_tensor(np.log(of_both_sides.clip(LEAST_P))))
 
-    def forward(self, crops: Tensor, exists: Tensor) -> Tensor:
-        """crops (B, V, S, px, px) in 0..1, exists (B, V) bool -> logits (B, T, 3)."""
+    def forward(
+        self, crops: Tensor, exists: Tensor, attention: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """crops (B, V, S, px, px) in 0..1, exists (B, V) bool -> logits (B, T, 3).
+
+        attention  also return the scores (B, V, S) whose softmax over the slices of a view is the
+                   attention to them; 0 where there is no view
+        """
         there = exists.flatten().nonzero()[:, 0]  # (n,) which of B V views exist
         slices = self.encode_slices(crops, there)  # (n, S, D)
-        views = self.pool_slices(slices)  # (n, D)
-        tokens = self.target_tokens(views, exists, there)  # (B, T, D)
+        views, scores = self.pool_slices(slices)  # (n, D), (n, S)
+        tokens = self.target_tokens(in_place(views, exists, there), exists)  # (B, T, D)
         tokens = self.transformer(tokens)  # (B, T, D)
-        return self.classify(tokens)  # (B, T, 3)
+        logits = self.classify(tokens)  # (B, T, 3)
+        return (logits, in_place(scores, exists, there)) if attention else logits
 
     def encode_slices(self, crops: Tensor, there: Tensor) -> Tensor:
         """(B, V, S, px, px) -> (n, S, D): the features of each slice."""
@@ -88,23 +96,21 @@ class Grader(nn.Module):
         features = self.dropout(self.norm(self.encoder(images)))
         return features.unflatten(0, (-1, crops.shape[2]))
 
-    def pool_slices(self, slices: Tensor) -> Tensor:
-        """(n, S, D) -> (n, D): the slices of a view in context, weighted by attention."""
+    def pool_slices(self, slices: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, S, D) -> (n, D): the slices of a view in context, weighted by attention; and its
+        scores (n, S), before the softmax."""
         x = slices + self.slice_embedding  # (n, S, D)
         with torch.autocast(x.device.type, enabled=False):  # not every CPU has a 16-bit LSTM
             context, _ = self.lstm(x)  # (n, S, D)
             x = x + context
-        weights = self.attention(x).softmax(1)  # (n, S, 1)
-        return (weights * x).sum(1)
+        scores = self.attention(x)  # (n, S, 1)
+        return (scores.softmax(1) * x).sum(1), scores[..., 0]
 
-    def target_tokens(self, views: Tensor, exists: Tensor, there: Tensor) -> Tensor:
-        """(n, D) -> (B, T, D): the sum of a target's views, or `missing` where it has none."""
-        studies, width = len(exists), views.shape[-1]
-        dense = views.new_zeros(exists.numel(), width).index_copy(0, there, views)
-        dense = dense.unflatten(0, exists.shape)  # (B, V, D)
-        dense = (dense + self.series_embedding(self.view_series)) * exists[..., None]
-        empty = dense.new_zeros(studies, len(self.target_level), width)  # (B, T, D)
-        tokens = empty.index_add(1, self.view_target, dense)
+    def target_tokens(self, views: Tensor, exists: Tensor) -> Tensor:
+        """(B, V, D) -> (B, T, D): the sum of a target's views, or `missing` where it has none."""
+        views = (views + self.series_embedding(self.view_kind)) * exists[..., None]
+        empty = views.new_zeros(len(views), len(self.target_level), views.shape[-1])  # (B, T, D)
+        tokens = empty.index_add(1, self.view_target, views)
         views_of = torch.zeros_like(tokens[..., 0])  # (B, T)
         views_of = views_of.index_add(1, self.view_target, exists.to(tokens.dtype))
         has_view = (views_of > 0)[..., None]  # (B, T, 1)
@@ -130,6 +136,15 @@ class Ensemble(nn.ModuleList):
 
     def forward(self, crops: Tensor, exists: Tensor) -> Tensor:
         return torch.stack([grader(crops, exists) for grader in self]).mean(0)
+
+
+def in_place(found: Tensor, exists: Tensor, there: Tensor) -> Tensor:
+    """What was found for each view that exists (n, F), as (B, V, F): 0 for those that do not.
+
+    there  (n,) which of B V views exist
+    """
+    every = found.new_zeros(exists.numel(), found.shape[-1]).index_copy(0, there, found)
+    return every.unflatten(0, exists.shape)
 
 
 def standardised(crops: Tensor) -> Tensor:

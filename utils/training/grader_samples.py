@@ -1,4 +1,4 @@
-"""What the grader is trained on: 30 views round the annotated points, and 25 grades."""
+"""What the grader is trained on: views round the annotated points, and 25 grades."""
 
 from __future__ import annotations
 
@@ -12,10 +12,6 @@ import pandas as pd
 from utils import metrics
 from utils.crops import (
     MARGIN,
-    TARGET_FAMILY,
-    VIEW_SERIES,
-    VIEW_TARGET,
-    VIEWS,
     as_uint8,
     grader_crops,
     mirror_views,
@@ -27,12 +23,13 @@ from utils.prepare import PreparedStudy, load_table
 from utils.presets import Preset
 from utils.rsna import GRADES, SERIES, TARGETS
 from utils.training.samples import Array, StudyDataset
+from utils.views import views_of
 
 # Standard deviations of the logarithm of the zoom and of the rotation; chosen by eye.
 ZOOM, TURN_DEGREES = 0.06, 5.0
 NO_LABEL = -1
 NOT_MIXED = np.float32(1), np.zeros(4, np.float32)  # lambda and region
-_FAMILY_OF_VIEW = TARGET_FAMILY[VIEW_TARGET]
+MIRRORED = 0.5  # probability that a study is shown mirrored
 
 
 @dataclass(frozen=True)
@@ -46,17 +43,19 @@ class Jitter:
 class GraderSample(NamedTuple):
     """One study; a batch has a first dimension B in every part.
 
-    crops      (30, S, P, P) uint8
-    exists     (30,) bool
+    crops      (V, S, P, P) uint8
+    exists     (V,) bool
+    annotated  (V, S) bool: the slice nearest to the annotated point; none where it is not shown
     grades     (25,), NO_LABEL where there is none
-    affine     (30, 2, 3), see models.spatial
-    intensity  (30, K), see models.intensity
+    affine     (V, 2, 3), see models.spatial
+    intensity  (V, K), see models.intensity
     own        (): the proportion (mixup's lambda) of this study in its mixture
     region     (4,): what cutmix takes from the other study, see models.spatial.mix
     """
 
     crops: Array
     exists: Array
+    annotated: Array
     grades: Array
     affine: Array
     intensity: Array
@@ -69,12 +68,13 @@ class GraderDataset(StudyDataset):
     """Studies as GraderSamples, jittered by as much as the locator errs; without jitter, held
     out."""
 
-    name, settings = "grader", ("crop_px", "crop_mm", "slices", "slice_shift")
+    name, settings = "grader", ("views", "crop_px", "crop_mm", "slices", "slice_shift")
 
     def __init__(
         self, prepared: str | Path, studies: list[int], preset: Preset, jitter: Jitter | None
     ):
         super().__init__(prepared, studies, preset, augment=jitter is not None)
+        self.views = views_of(preset)
         self.jitter = jitter or Jitter()
         labels = load_table(self.prepared, "labels.csv")
         self.labels = labels[labels.study_id.isin(studies)]
@@ -104,46 +104,60 @@ class GraderDataset(StudyDataset):
         """One study as the grader is given it, augmented in training."""
         crops, exists, grades = cached["crops"], cached["exists"], self.grades[study_id]
         if not self.augment:
-            first = self.preset.slice_shift
-            return self._as_it_is(crops[:, first : first + self.preset.slices], exists, grades)
-        crops = self._off_slice(crops, rng)
+            return self._as_it_is(crops, exists, grades)
+        crops, annotated = self._shown(crops, self._slices_off(rng))
         exists = self._drop_views(exists, rng)
-        flip = np.zeros(len(VIEWS), bool)
-        if rng.random() < 0.5:
-            crops, exists, grades, flip = mirror_views(crops, exists, grades)
+        flip = np.zeros(len(self.views), bool)
+        if rng.random() < MIRRORED:
+            crops, exists, grades, flip = mirror_views(crops, exists, grades, self.views)
+            annotated = self.views.mirrored(annotated)
         affines = self._affines(flip, rng)
-        vectors = np.stack([self.intensity_vector(rng) for _ in SERIES])[VIEW_SERIES]
+        vectors = np.stack([self.intensity_vector(rng) for _ in SERIES])[self.views.series]
         grades = add_label_noise(grades, self.preset.label_noise, rng)
-        return GraderSample(crops, exists, grades, affines, vectors, *self._mixture(rng))
+        shown = crops, exists, annotated
+        return GraderSample(*shown, grades, affines, vectors, *self._mixture(rng))
 
     def _as_it_is(self, crops: np.ndarray, exists: np.ndarray, grades: np.ndarray) -> GraderSample:
-        affines = np.stack([identity_affine()] * len(VIEWS))
-        vectors = np.stack([intensity.IDENTITY] * len(VIEWS))
-        return GraderSample(crops, exists, grades, affines, vectors, *NOT_MIXED)
+        count = len(self.views)
+        crops, annotated = self._shown(crops, np.zeros(count, int))
+        affines = np.stack([identity_affine()] * count)
+        vectors = np.stack([intensity.IDENTITY] * count)
+        return GraderSample(crops, exists, annotated, grades, affines, vectors, *NOT_MIXED)
 
-    def _off_slice(self, crops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Of the cached slices those that are shown: now and then some slices off."""
-        probability = np.take(self.jitter.off_slice, _FAMILY_OF_VIEW)
-        most = self.preset.slice_shift
-        chosen = rng.random(len(VIEWS)) < probability
-        off = rng.choice([-1, 1], len(VIEWS)) * rng.integers(1, most + 1, len(VIEWS)) if most else 0
-        slices = most + np.where(chosen, off, 0)[:, None] + np.arange(self.preset.slices)
-        return crops[np.arange(len(VIEWS))[:, None], slices]
+    def _slices_off(self, rng: np.random.Generator) -> np.ndarray:
+        """(V,) how many slices off each view is, now and then; alike for views of one place."""
+        most, count = self.preset.slice_shift, self.views.place.max() + 1
+        chosen = rng.random(count)[self.views.place] < self._of_family(self.jitter.off_slice)
+        off = rng.choice([-1, 1], count) * rng.integers(1, most + 1, count) if most else 0
+        return np.where(chosen, np.broadcast_to(off, count)[self.views.place], 0)
+
+    def _shown(self, crops: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the cached slices those that are shown, so many slices off (V,); and which of them is
+        the annotated one, the middle of those cached."""
+        slices = self.preset.slice_shift + off[:, None] + np.arange(self.preset.slices)
+        annotated = slices == crops.shape[1] // 2
+        return crops[np.arange(len(crops))[:, None], slices], annotated
 
     def _drop_views(self, exists: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Single views are hidden, and now and then a whole series."""
         probability = self.preset.view_dropout
-        exists = exists & (rng.random(len(VIEWS)) >= probability)
+        exists = exists & (rng.random(len(self.views)) >= probability)
         if rng.random() < probability:
-            exists &= rng.integers(len(SERIES)) != VIEW_SERIES
+            exists &= rng.integers(len(SERIES)) != self.views.series
         return exists
 
     def _affines(self, flip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        std_px = np.take(self.jitter.std_mm, _FAMILY_OF_VIEW)[:, None]
-        shifts = rng.normal(0, 1, (len(VIEWS), 2)) * std_px
-        shifts *= self.preset.crop_px / self.preset.crop_mm
+        """(V, 2, 3). Views of one place are moved by the same mm, for there the point is wrong."""
+        place, px_per_mm = self.views.place, self.preset.crop_px / self.preset.crop_mm
+        shifts = rng.normal(0, 1, (place.max() + 1, 2))[place]
+        shifts *= self._of_family(self.jitter.std_mm)[:, None]
+        shifts *= px_per_mm / self.views.width[:, None]
         affines = [sample_affine(rng, *of, ZOOM, TURN_DEGREES) for of in zip(shifts, flip)]
         return np.stack(affines)
+
+    def _of_family(self, values: tuple[float, float, float]) -> np.ndarray:
+        """(V,): of each view the value of its family."""
+        return np.take(values, self.views.family)
 
     def _mixture(self, rng: np.random.Generator) -> tuple[np.float32, np.ndarray]:
         """Lambda from Beta(alpha, alpha), at least one half: a study keeps the larger part of its

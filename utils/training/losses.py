@@ -3,8 +3,9 @@ own score.
 
 A loss here is terms (B, 2, K): for each study its summed loss and its summed weight in each of K
 terms. The loss of any set of studies is then `mean_of(terms)`: sum over sum in each term, and the
-mean of the terms. A batch is divided by the weights that so many studies have on average, not by
-its own: a severe grade would lighten its own batch, and count for less than its weight.
+mean of the terms, or their sum where each has a share of its own. A batch is divided by the weights
+that so many studies have on average, not by its own: a severe grade would lighten its own batch,
+and count for less than its weight.
 """
 
 from __future__ import annotations
@@ -39,18 +40,24 @@ MEMBERS = {
     for k, name in enumerate(FAMILIES)
     for rows in [np.flatnonzero(k == TARGET_FAMILY)]
 }
+METRIC_TERMS = len(FAMILIES) + 1  # the families, and whether the canal is severe at any level
 CERTAIN = 1 - 1e-6  # no probability of Severe counts as more, in log(1 - p)
 
 
-def mean_of(terms: Tensor, weights: Tensor | None = None) -> Tensor:
+def mean_of(terms: Tensor, weights: Tensor | None = None, shares: Tensor | None = None) -> Tensor:
     """terms (B, 2, K) -> the loss. weights (K,): what a study weighs in the whole set of which
-    these are a part, on average; None: these are the whole set.
+    these are a part, on average; None: these are the whole set. shares (K,): see `together`.
 
     With weights the mean over all batches of a set, of equal size, is the loss of the set.
     """
     loss, weight = terms.sum(0)
     divisor = weight if weights is None else len(terms) * weights
-    return (loss / divisor.clamp(min=1e-6)).mean()
+    return together(loss / divisor.clamp(min=1e-6), shares)
+
+
+def together(losses: Tensor, shares: Tensor | None) -> Tensor:
+    """The losses of all terms (K,) as one: their mean, or the sum of each times its share (K,)."""
+    return losses.mean() if shares is None else (losses * shares).sum()
 
 
 # --- the locator ---------------------------------------------------------------------------------
@@ -121,9 +128,9 @@ def _heat_terms(log_p: Tensor, log_absent: Tensor, heat: Tensor, absent: Tensor)
 # --- the grader ----------------------------------------------------------------------------------
 
 
-def augmented_crops(batch: GraderSample, preset: Preset, mixed: bool = True) -> Tensor:
-    """A batch after augmentation: crops (B, 30, S, px, px) in 0..1. mixed: also with each other, if
-    the preset has mixup."""
+def augmented_crops(batch: GraderSample, preset: Preset, mixed: bool = False) -> Tensor:
+    """A batch after augmentation: crops (B, V, S, px, px) in 0..1. mixed: also with each other, as
+    the batch says."""
     x, affine, vectors = (
         part.flatten(0, 1) for part in (batch.crops, batch.affine, batch.intensity)
     )
@@ -131,25 +138,69 @@ def augmented_crops(batch: GraderSample, preset: Preset, mixed: bool = True) -> 
         warped = warp(x.float() / 255, affine, preset.crop_px)
         crops = intensity.apply(warped, vectors, batch.seed.tolist(), preset.intensity)
     crops = crops.unflatten(0, batch.exists.shape)
-    if not (preset.mixup and mixed):
-        return crops
-    return mix(crops, batch.exists, batch.own, batch.region)
+    return mix(crops, batch.exists, batch.own, batch.region) if mixed else crops
 
 
 def grader_weights(data: GraderDataset) -> Tensor:
-    """(4,): what a study weighs on average in each term of the metric."""
+    """(4,): what a study weighs on average in each term of the metric; (5,) with attention to
+    slices, in which each weighs 1."""
     grades = torch.as_tensor(np.stack([data.grades[study] for study in data.studies]))
-    return metric_terms(torch.zeros(*grades.shape, len(GRADES)), grades)[:, 1].mean(0)
+    weights = metric_terms(torch.zeros(*grades.shape, len(GRADES)), grades)[:, 1].mean(0)
+    return torch.cat([weights, torch.ones(1)]) if data.preset.attention_loss else weights
+
+
+def grader_shares(preset: Preset) -> Tensor | None:
+    """(5,): what is minimised is the mean of the metric's four terms plus attention_loss times that
+    of attention to slices. None where there is no such term."""
+    if not preset.attention_loss:
+        return None
+    return torch.tensor([1 / METRIC_TERMS] * METRIC_TERMS + [preset.attention_loss])
 
 
 def grader_terms(model: Grader, batch: GraderSample, preset: Preset) -> Tensor:
-    """The terms of the metric (B, 2, 4); of a mixture the weighted sum of both studies' terms."""
-    logits = model(augmented_crops(batch, preset, model.training), batch.exists)
+    """The terms of the metric (B, 2, 4); in training, if the preset wants it, also that of
+    attention to slices: (B, 2, 5)."""
+    mixed = preset.mixup > 0 and model.training
+    crops = augmented_crops(batch, preset, mixed)
+    if not (preset.attention_loss and model.training):
+        return _mixture_terms(model(crops, batch.exists), batch, mixed)
+    logits, scores = model(crops, batch.exists, attention=True)
+    attention = attention_terms(scores, batch.exists, _to_attend(batch, mixed))
+    return torch.cat([_mixture_terms(logits, batch, mixed), attention], -1)
+
+
+def _mixture_terms(logits: Tensor, batch: GraderSample, mixed: bool) -> Tensor:
+    """The terms of the metric; of a mixture the weighted sum of both studies' terms."""
     terms = metric_terms(logits, batch.grades)
-    if not (preset.mixup and model.training):
+    if not mixed:
         return terms
     own = batch.own.view(-1, 1, 1)
     return own * terms + (1 - own) * metric_terms(logits, partners(batch.grades))
+
+
+def _to_attend(batch: GraderSample, mixed: bool) -> Tensor:
+    """(B, V, S): the annotated slices, of a mixture those of both studies by their proportions."""
+    annotated = batch.annotated.float()
+    if not mixed:
+        return annotated
+    own = batch.own.view(-1, 1, 1)
+    both = (batch.exists & partners(batch.exists))[..., None]
+    return torch.where(both, own * annotated + (1 - own) * partners(annotated), annotated)
+
+
+def attention_terms(scores: Tensor, exists: Tensor, to_attend: Tensor) -> Tensor:
+    """Scores (B, V, S) whose softmax is the attention to the slices of a view, which views exist
+    (B, V), and the slices to attend to (B, V, S), 0 throughout where none of them is shown ->
+    (B, 2, 1): the mean cross-entropy over the views of a study that have such a slice, and 1; or
+    twice 0 if none has.
+
+    The idea is that of the competition's 1st place.
+    """
+    wanted = to_attend * exists[..., None]
+    total = wanted.sum((1, 2))
+    cross_entropy = -(wanted * scores.float().log_softmax(-1)).sum((1, 2))
+    mean = cross_entropy / total.clamp(min=1e-6)
+    return torch.stack([mean, (total > 0).float()], 1)[..., None]
 
 
 def metric_terms(logits: Tensor, grades: Tensor) -> Tensor:

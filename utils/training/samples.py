@@ -49,7 +49,7 @@ class StudyDataset(Dataset):
         self.studies, self.augment = list(studies), augment
         # in shared memory, for loader workers that stay alive between epochs
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        words = [str(getattr(preset, setting)) for setting in self.settings]
+        words = [_word(getattr(preset, setting)) for setting in self.settings]
         self.folder = self.prepared / "crops" / "-".join([self.name, str(VERSION), *words])
 
     @property
@@ -126,6 +126,11 @@ class StudyDataset(Dataset):
     def _cache_study(self, study_id: int) -> None:
         crops = self.make_crops(load_study(self.prepared, study_id))
         write_atomic(self.path(study_id), save(crops))
+
+
+def _word(setting: Any) -> str:
+    """A setting in the name of a folder."""
+    return "+".join(setting) if isinstance(setting, tuple) else str(setting)
 
 
 def as_tensors(sample: Any) -> Any:

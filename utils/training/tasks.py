@@ -9,7 +9,13 @@ from utils.models import Grader, Locator
 from utils.presets import Preset
 from utils.training.grader_samples import GraderDataset
 from utils.training.locator_samples import LocatorDataset
-from utils.training.losses import grader_terms, grader_weights, locator_terms, locator_weights
+from utils.training.losses import (
+    grader_shares,
+    grader_terms,
+    grader_weights,
+    locator_terms,
+    locator_weights,
+)
 from utils.training.trainer import Task
 
 
@@ -32,4 +38,5 @@ def grader_task(
     rest = [weights for name, weights in named if not name.startswith("encoder.")]
     groups = [{"params": encoder, "lr": preset.encoder_rate * rate}, {"params": rest, "lr": rate}]
     terms, weights = partial(grader_terms, preset=preset), grader_weights(data)
-    return Task(folder, grader, data, held_out, terms, weights, preset.grader_epochs, groups)
+    epochs, shares = preset.grader_epochs, grader_shares(preset)
+    return Task(folder, grader, data, held_out, terms, weights, epochs, groups, shares)

@@ -33,7 +33,7 @@ from utils.files import Folder, writing
 from utils.models import WEIGHTS, WeightsError, device, load_weights
 from utils.presets import Preset
 from utils.training.checkpoints import Checkpoints, all_finite
-from utils.training.losses import mean_of
+from utils.training.losses import mean_of, together
 from utils.training.processes import global_batch
 from utils.training.samples import StudyDataset
 
@@ -64,6 +64,7 @@ class Task:
     weights: Tensor  # (K,), see losses.mean_of
     epochs: int
     groups: list[dict]  # of parameters, each with its learning rate: "params" and "lr"
+    shares: Tensor | None = None  # (K,) of the terms in what is minimised, if not all alike
 
 
 @dataclass
@@ -137,6 +138,7 @@ class Trainer:
         self.model, self.optimizer, self.loader, self.held_out = prepared
         self.net = accelerator.unwrap_model(self.model)
         self.weights = task.weights.to(accelerator.device)
+        self.shares = None if task.shares is None else task.shares.to(accelerator.device)
         span = max(1.0, preset.ema * self.steps * task.epochs)
         self.average = averaged(self.net, 1 - 1 / span)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
@@ -226,7 +228,7 @@ class Trainer:
         loss, weight = self.accelerator.reduce(total)
         if not self.accelerator.reduce(counted):
             return float("nan")  # no step had a finite loss: run() stops
-        return float((loss / weight.clamp(min=1e-6)).mean())
+        return float(together(loss / weight.clamp(min=1e-6), self.shares))
 
     def step(self, batch: tuple) -> Tensor:
         """One batch of this process; returns its sums (2, K)."""
@@ -234,7 +236,7 @@ class Trainer:
         with accelerator.accumulate(self.model):
             with accelerator.autocast():
                 terms = self.task.terms(self.model, batch)
-            accelerator.backward(mean_of(terms, self.weights))
+            accelerator.backward(mean_of(terms, self.weights, self.shares))
             if accelerator.sync_gradients:
                 self._update()
         return terms.detach().sum(0)
