@@ -44,7 +44,7 @@ def crops_gb(preset: Preset, studies: int = PATIENTS) -> float:
     searches = 10 * FORAMEN_SLICES + 5 * RECESS_SLICES
     locator = SAGITTAL_SLICES * whole**2 + searches * local**2
     slices = preset.slices + 2 * preset.slice_shift
-    views = 0 if preset.workers else len(views_of(preset.views).views)
+    views = 0 if preset.workers else len(views_of(preset))
     grader = views * slices * with_margin(preset.crop_px) ** 2
     return studies * (locator + grader) / 1e9
 
