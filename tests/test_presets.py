@@ -43,7 +43,7 @@ def test_no_two_settings_share_a_name_by_accident():
 def test_a_setting_that_does_not_exist_names_the_nearest_and_where_all_are_listed():
     says = (
         r"^no setting 'backbon'; there is backbone\. See docs/using\.md#settings-of-a-recipe, "
-        r"all of them in utils/presets\.py \(class Preset\)$"
+        r"all of them in utils/presets/record\.py \(class Preset\)$"
     )
     with pytest.raises(PresetError, match=says):
         presets.replace("l4", backbon="resnet50")
