@@ -53,7 +53,7 @@ def test_one_settings_cell_names_source_and_preset_as_colab_forms(notebook):
     assert re.search(r'^SOURCE = ""  # @param \["", "phantom"', settings, re.M)
     assert re.search(r'^PRESET = ""  # @param \["", "demo"', settings, re.M)
     form = "SOURCE=SOURCE, PRESET=PRESET"
-    assert re.search(rf'^SOURCE, PRESET.* = workspace\.choose\("{name}", {form}', settings, re.M)
+    assert re.search(rf'^SOURCE, PRESET.* = workspace\.choose\(\s*"{name}", {form}', settings, re.M)
 
 
 def test_the_badge_opens_this_very_notebook_in_the_projects_repository(notebook):
@@ -234,7 +234,8 @@ def run(name: str, home: Path, *parameters: str) -> None:
 def executed(tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("home")
     for name in NAMES:
-        run(name, home)
+        store = ("-p", "STORE", str(home / "store")) if name == "02_preprocess" else ()
+        run(name, home, *store)
     return home
 
 
@@ -248,6 +249,23 @@ def test_the_four_notebooks_end_in_a_valid_scored_submission(executed):
     scores = pd.read_csv(executed / "scores.csv", index_col="prediction")
     assert set(scores.index) == {"weighted prior", "this run"}
     assert len(list((executed / "report").glob("*.html"))) == 2
+
+
+@pytest.mark.notebook
+def test_03_trains_on_a_new_machine_from_the_store_alone(executed, tmp_path):
+    """An empty home, the tables without any image, and the copy that 02 has filled elsewhere."""
+    data = next((executed / "data").glob("phantom-[0-9]*"))
+    tables = tmp_path / "elsewhere" / data.name
+    tables.mkdir(parents=True)
+    for table in data.glob("*.csv"):
+        shutil.copy(table, tables)
+    home = tmp_path / "new machine"
+    home.mkdir()
+    run("03_train", home, "-p", "SOURCE", str(tables), "-p", "STORE", str(executed / "store"))
+    (trained,) = (home / "runs").glob("*/oof.csv")
+    before = next((executed / "runs").glob("phantom-*/oof.csv"))
+    assert trained.read_bytes() == before.read_bytes()
+    assert not list(home.rglob("*.dcm"))
 
 
 @pytest.mark.notebook

@@ -57,18 +57,19 @@ def fetcher(work: Workspace) -> Callable[[int], None] | None:
 def prepare_studies(work: Workspace, jobs: int = 2, store: str = "") -> pd.DataFrame:
     """Prepare all studies of a workspace; returns folds.csv, as `prepare.prepare` does.
 
-    store  a copy that is filled, and from which another machine gets the studies: see shards_of. If
-           it is complete, nothing is asked of Kaggle
+    store  a copy that is filled, and from which another machine gets the studies: see shards_of.
+           Studies that are complete there and whose images are not here are taken as they are
 
     Raises machine.DiskError before work begins where the studies have no room, and what `prepare`
     raises.
     """
     shards, out, folds = shards_of(store, work), work.prepared, work.preset.folds
-    spacing_mm, remote = work.preset.spacing_mm, work.source.startswith("kaggle")
-    if remote:
+    spacing_mm, here = work.preset.spacing_mm, load_tables(work.data).studies("train")
+    if _is_streamed(work):
         done = len(list(out.glob("*.made_of"))) if out.is_dir() else 0
         machine.check_room(work.preset, out, machine.IMAGES * (PATIENTS - done) // PATIENTS)
-    if remote and shards and restore(shards, out, folds, spacing_mm=spacing_mm):
+    only_there = shards is not None and bool(set(shards.complete) - set(here))
+    if shards and only_there and restore(shards, out, folds, spacing_mm=spacing_mm):
         return pd.read_csv(out / "folds.csv")
     return prepare(studies_of(work), out, jobs, folds, spacing_mm=spacing_mm, shards=shards)
 
