@@ -2,7 +2,9 @@
 what a learner reads of it."""
 
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -141,3 +143,47 @@ def test_what_names_no_data_set_is_refused(home, phantom_root, named):
     work = workspace.open_workspace(str(phantom_root), "demo")
     with pytest.raises(kaggle.KaggleError, match="names no Kaggle data set"):
         preparation.shards_of(named, work)
+
+
+# --- Google Drive -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drive(monkeypatch, tmp_path):
+    """A process on Colab; yields the place where Drive is mounted when it is asked for."""
+    mount = tmp_path / "content" / "drive"
+    module = ModuleType("google.colab")
+    module.drive = SimpleNamespace(mount=lambda at: (mount / "MyDrive").mkdir(parents=True))
+    monkeypatch.setitem(sys.modules, "google.colab", module)
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab-external")
+    monkeypatch.setattr(workspace, "MOUNT", mount)
+    return mount
+
+
+def test_a_store_on_drive_is_in_the_projects_folder_there(home, drive, phantom_root):
+    work = workspace.open_workspace(str(phantom_root), "demo")
+    assert not drive.exists(), "mounted only when it is named"
+    preparation.prepare_studies(work, jobs=1, store="drive")
+    store = drive / "MyDrive" / "lumbar" / "prepared-data"
+    assert prepare.Shards(store).complete == rsna.load_tables(phantom_root).studies("train")
+
+
+def test_without_colab_there_is_no_drive(home, phantom_root):
+    work = workspace.open_workspace(str(phantom_root), "demo")
+    with pytest.raises(workspace.WorkspaceError, match=r"^STORE = 'drive' is for Colab; name a f"):
+        preparation.prepare_studies(work, store="drive")
+
+
+def test_a_drive_that_dies_costs_the_copy_and_not_the_work(
+    home, drive, phantom_root, monkeypatch, caplog
+):
+    work = workspace.open_workspace(str(phantom_root), "demo")
+    shards = preparation.shards_of("drive", work)
+    shutil.rmtree(drive)
+    monkeypatch.setattr(preparation, "shards_of", lambda store, work: shards)
+    folds = preparation.prepare_studies(work, jobs=1, store="drive")
+    assert len(folds) == len(rsna.load_tables(phantom_root).studies("train"))
+    assert "prepared-data cannot be written (it is not there any more). Work continues" in (
+        caplog.text
+    )
+    assert not drive.exists()

@@ -49,7 +49,7 @@ def test_the_newest_finished_run_is_found_warm_started_or_not(monkeypatch, tmp_p
 
 
 def test_a_folder_that_is_not_there_names_the_choices(tmp_path):
-    choices = "Use one of phantom, sample, kaggle, or the folder with train"
+    choices = "Use one of phantom, sample, kaggle, kaggle-raw, or the folder with train"
     with pytest.raises(LumbarError, match=rf"no such folder\. {choices}"):
         workspace.open_workspace(str(tmp_path / "none"))
 
