@@ -72,6 +72,25 @@ def test_the_sample_is_fetched_into_the_home(monkeypatch, tmp_path):
     assert workspace.open_workspace("sample").data == tmp_path / "data" / "sample"
 
 
+@pytest.mark.parametrize(("source", "count"), [("sample", 3), ("sample 20", 20), ("kaggle", 3)])
+def test_so_many_studies_are_fetched_to_be_looked_at(monkeypatch, tmp_path, source, count):
+    asked = []
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    monkeypatch.setattr(kaggle, "downloaded", lambda: None)
+    monkeypatch.setattr(kaggle, "download_sample", lambda root, n: asked.append(n) or root)
+    work = workspace.open_workspace(source)
+    assert asked == [count]
+    assert work.data == tmp_path / "data" / source.replace(" ", "-")
+
+
+def test_all_files_are_kept_only_if_that_is_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
+    monkeypatch.setattr(kaggle, "download_all", lambda: tmp_path / "whole")
+    work = workspace.open_workspace("kaggle-raw")
+    assert work.data == tmp_path / "whole"
+    assert work.prepared == tmp_path / "prepared" / "kaggle"
+
+
 def test_finer_images_have_a_folder_of_their_own(monkeypatch, tmp_path):
     monkeypatch.setenv("LUMBAR_HOME", str(tmp_path))
     work = workspace.open_workspace("kaggle", "t4", data=False)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 from joblib import delayed
+from tqdm.auto import tqdm
 
 from utils.dicom.errors import NOT_READ
-from utils.errors import LumbarError
 from utils.files import csv_text, read_json, read_table, reason, write_atomic
 from utils.locks import at_work
 from utils.parallel import in_processes
@@ -36,6 +36,7 @@ from utils.prepare.study import prepare_study
 from utils.presets import SPACING_MM
 from utils.rsna import Tables, load_tables
 
+SHOWN_FROM = 300  # studies are compared in less than the three seconds that need no progress bar
 OLD_S = 3600  # a file that is being written is younger
 _AGAIN = "delete it or choose another folder"
 VERSION = 5  # raise when the content of a prepared data set changes
@@ -160,7 +161,9 @@ def _prepare_studies(
     shards: Shards | None,
 ) -> None:
     """Prepare and save the studies that are not there yet, or not as they are now."""
-    made_of = {study: source.fingerprint(study) for study in studies}
+    few = len(studies) < SHOWN_FROM
+    listed = tqdm(studies, "looking for what has changed", unit="study", disable=few)
+    made_of = {study: source.fingerprint(study) for study in listed}
     todo = [study for study in studies if not _is_done(out, study, made_of[study])]
     work = _work(source, {study: made_of[study] for study in todo}, out, spacing_mm)
     left_out, finished = 0, iter(studies)
@@ -189,11 +192,11 @@ def _work(source: Source, made_of: dict[int, str], out: Path, spacing_mm: float)
         for study, files in zip(made_of, source.fetch(list(made_of))):
             tables = source.tables.only(study)
             yield delayed(_prepare_one)(tables, files, study, out, spacing_mm, made_of[study])
-    except LumbarError as error:
+    except Exception as error:  # noqa: BLE001  whatever it is, it must not be lost
         yield delayed(_fail)(error)
 
 
-def _fail(error: LumbarError) -> int:
+def _fail(error: Exception) -> int:
     raise error
 
 

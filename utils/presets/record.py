@@ -204,7 +204,14 @@ _ALL = (
     Preset("zero_shot", **_ZERO_SHOT),
     Preset("t4", **_GPU, backbone="efficientnet_v2_s", batch=2),
     Preset("l4", **_GPU, backbone="convnext_small", batch=2, accumulate=2),
-    Preset("a100", **_GPU | {"workers": 8}, backbone="convnext_small", batch=4, accumulate=2),
+    Preset(
+        "a100",
+        **_GPU | {"workers": 8},
+        backbone="convnext_small",
+        graders=2,
+        batch=4,
+        accumulate=2,
+    ),
 )
 PRESETS = {preset.name: preset for preset in _ALL}
 # What decides the shape of the models, and so whether weights of another run fit.
