@@ -67,9 +67,6 @@ VARIANTS = {
     "with mixup (alpha 0.2)": Variant({"mixup": 0.2}),
     "one slice per view": Variant({"slices": 1}),
     "five slices per view": Variant({"slices": 5}),
-    "also crops 1.5 times as wide": Variant({"views": ("marked", "wide")}),
-    "also foramina on axial, recesses on sagittal T2": Variant({"views": ("marked", "crossed")}),
-    "attention on the annotated slice": Variant({"attention_loss": 0.2}),
     "last weights, not their average": Variant({"ema": 0.0}),
 }
 

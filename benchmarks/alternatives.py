@@ -31,7 +31,9 @@ def within_study(grader: Grader, crops: Tensor, there: Tensor) -> Tensor:
     return centred / (mean(centred.square()) + EPSILON).sqrt()
 
 
-def own_weights(terms: Tensor, weights: Tensor, shares: Tensor | None) -> Tensor:
+def own_weights(
+    terms: Tensor, weights: Tensor | None = None, shares: Tensor | None = None
+) -> Tensor:
     """The loss divided by the weights of the batch itself, so that small batches learn another
     metric."""
     return mean_of(terms, shares=shares)

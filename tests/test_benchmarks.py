@@ -88,3 +88,10 @@ def test_features_of_a_study_can_be_its_own_reference(monkeypatch):
     crops, there = torch.zeros(2, 3, 1, 4, 4), torch.tensor([0, 1, 3, 5])
     found = alternatives.within_study(None, crops, there).flatten().tolist()
     assert found == pytest.approx([-1, 1, -1, 1], abs=1e-3)
+
+
+def test_the_loss_by_its_own_weights_heeds_no_others():
+    """Two studies, one term: (1 + 3) / (2 + 2). The trainer gives weights, its validation none."""
+    terms = torch.tensor([[[1.0], [2.0]], [[3.0], [2.0]]])
+    assert alternatives.own_weights(terms).item() == 1.0
+    assert alternatives.own_weights(terms, torch.tensor([5.0])).item() == 1.0
