@@ -45,6 +45,7 @@ SHARD_BYTES = 20_000_000
 FAULTS = ("429", "503", "cut", "damaged")
 EVERY = 7  # requests, on average, of which one goes wrong
 MOST = {"directory, s": 60.0, "disk beyond what is prepared, GB": 1.0, "memory, GB": 2.0}
+KILLED_AFTER_S = (2.0, 9.0)  # of its start, the first two or three of which read the directory
 POLL_S = 0.02
 
 STREAM = """
@@ -162,20 +163,23 @@ def with_faults(store: Store, rng: random.Random) -> None:
     store.faults = [rng.choice(FAULTS) if rng.random() < 1 / EVERY else "" for _ in range(100_000)]
 
 
-def killed_again_and_again(command: list[str], seconds: float, kills: int, rng) -> int:
-    """Start the command and kill it and its children, so many times; how often it was killed."""
+def killed_again_and_again(command: list[str], places: list[Path], kills: int, rng) -> None:
+    """Start the command and kill it and its children at some moment, so many times. If it has ended
+    before, it begins anew in empty places."""
     count = 0
-    for _ in range(kills):
+    while count < kills:
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         with suppress(subprocess.TimeoutExpired):
-            process.wait(rng.uniform(0.3, 1.0) * seconds / 3)
+            process.wait(rng.uniform(*KILLED_AFTER_S))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             count += 1
+        elif not process.returncode:
+            for place in places:
+                shutil.rmtree(place)
         process.wait()
-    return count
 
 
 def main() -> None:
@@ -235,7 +239,8 @@ def streamed(folder: Path, root: Path, store: Store, kills: int) -> dict:
     figures["copy as from files"] = contents(copy) == contents(places[1])
     again = [folder / name for name in ("killed", "killed-copy")]
     command = python(STREAM, store.address, root, *again, 0.4, SHARD_BYTES, LIFETIME_S)
-    figures["kills"] = killed_again_and_again(command, seconds, kills, rng)
+    killed_again_and_again(command, again, kills, rng)
+    figures["kills"] = kills
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     figures["the same after kills"] = contents(again[0]) == contents(files)
     figures["copy the same after kills"] = contents(again[1]) == contents(copy)

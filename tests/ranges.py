@@ -82,13 +82,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """A client that was killed is no error of the server's."""
+
+
 @contextlib.contextmanager
 def served(file: Path, **settings) -> Iterator[Store]:
     """While it lasts, the file can be had."""
     store = Store(file, **settings)
     handler = type("Handler", (_Handler,), {"store": store})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
+    with _Server(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         store.address = f"http://127.0.0.1:{server.server_port}"
         yield store

@@ -39,7 +39,7 @@ def archive(phantom_root, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
-    monkeypatch.setattr(retry, "WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retry, "WAITS", (0.0,) * 8)
 
 
 def source_at(store, root) -> ArchiveSource:

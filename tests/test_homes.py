@@ -152,7 +152,7 @@ def test_requirements_add_to_colab_and_replace_nothing():
         else:
             added.add(one.name)
     decoders = {"imagecodecs", "pylibjpeg", "pylibjpeg-rle", "python-gdcm"}
-    assert added - PART_OF_COLAB == {"pandera", "pydicom", "grad-cam"} | decoders
+    assert added - PART_OF_COLAB == {"pandera", "pydicom", "grad-cam", "remotezip"} | decoders
 
 
 # --- links ----------------------------------------------------------------------------------------

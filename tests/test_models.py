@@ -466,7 +466,11 @@ def test_a_setting_that_makes_no_sense_is_refused_at_once():
             Preset("mine", **{name: value})
     with pytest.raises(PresetError, match="intensity is 'strong', not scanner or randomised"):
         Preset("mine", intensity="strong")
-    for odd_views in (("marked", "broad"), (), ("wide", "wide"), "wide", ["marked"]):
+    for no_tuple in ("wide", ["marked"]):
+        says = re.escape(f"views is {no_tuple!r}, not a tuple of some of marked, crossed, wide")
+        with pytest.raises(PresetError, match=says):
+            Preset("mine", views=no_tuple)
+    for odd_views in (("marked", "broad"), (), ("wide", "wide")):
         says = re.escape(f"views are {odd_views!r}, not one or more of marked, crossed, wide, each")
         with pytest.raises(PresetError, match=says):
             Preset("mine", views=odd_views)
