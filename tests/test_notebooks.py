@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 
 from tools import pages, sections
-from utils import metrics, rsna
+from utils import inference, metrics, rsna
+from utils.course import workspace
 from utils.course.checks import QUESTIONS
 
 ROOT = Path(__file__).parent.parent
@@ -269,8 +270,9 @@ def test_03_trains_on_a_new_machine_from_the_store_alone(executed, tmp_path):
 
 
 @pytest.mark.notebook
-def test_the_finished_run_is_on_the_board_and_several_are_averaged(executed):
-    """The second run is a copy, with another temperature, of the first."""
+def test_the_finished_run_is_on_the_board_and_several_are_averaged(executed, monkeypatch):
+    """The second run is a copy, with another temperature, of the first; both are found and read as
+    04 does."""
     board = pd.read_csv(executed / "runs" / "runs.csv")
     assert board.run.tolist() == ["phantom-6-smoke"]
     shown = nbformat.read(executed / "03_train.ipynb", 4)
@@ -281,10 +283,13 @@ def test_the_finished_run_is_on_the_board_and_several_are_averaged(executed):
     other = shutil.copytree(executed / "runs" / "phantom-6-smoke", executed / "runs" / "other")
     content = json.loads((other / "run.json").read_text()) | {"temperature": 2.0}
     (other / "run.json").write_text(json.dumps(content))
-    run("04_infer", executed, "-p", "RUN", "phantom-6-smoke, other")
-    (both,) = pd.read_csv(executed / "predictions.csv").run.unique()
-    assert both.startswith(f"{single[0]} + other ")
-    assert both.endswith(" T=2")
+    monkeypatch.setenv("LUMBAR_HOME", str(executed))
+    work = workspace.open_workspace("phantom", "smoke", data=False)
+    both = inference.load_runs(workspace.find_runs("phantom-6-smoke, other", work))
+    study = rsna.load_tables(work.data).studies("test")[:1]
+    (averaged,) = inference.predict_studies(work.data, both, studies=study).run.unique()
+    assert averaged.startswith(f"{single[0]} + other ")
+    assert averaged.endswith(" T=2")
 
 
 @pytest.mark.notebook

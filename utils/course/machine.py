@@ -65,7 +65,8 @@ def plan(preset: Preset, folder: Path, raw: bool = False, copy: Path | None = No
         "03: crops": crops_gb(preset),
         "03: run": RUN_GB,
     }
-    table = pd.DataFrame({"adds, GB": steps}).rename_axis("step")
+    there = {step: size for step, size in steps.items() if size}
+    table = pd.DataFrame({"adds, GB": there}).rename_axis("step")
     return table.assign(**{"in use, GB": table["adds, GB"].cumsum()})
 
 
@@ -74,9 +75,9 @@ def verdict(table: pd.DataFrame, preset: Preset, folder: Path) -> str:
     need, free = table["in use, GB"].iloc[-1], free_bytes(folder) / 1e9
     start = f"This machine has {free:.0f} GB free, and all {PATIENTS:,} studies with preset "
     if need <= free:
-        return f"{start}{preset.name} need {need:.0f} at most: they fit."
+        return f"{start}{preset.name} need {need:.0f} GB at most: they fit."
     return (
-        f"{start}{preset.name} need {need:.0f}: they do not fit. What helps: a machine with a "
+        f"{start}{preset.name} need {need:.0f} GB: they do not fit. What helps: a machine with a "
         "larger disk; a preset with coarser images (cpu_long); a copy on another disk; or fewer "
         "studies, SOURCE = 'sample 200'."
     )
