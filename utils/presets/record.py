@@ -203,7 +203,7 @@ _ALL = (
     Preset("cpu_long", **_LONG, locator_epochs=30, grader_epochs=25),
     Preset("zero_shot", **_ZERO_SHOT),
     Preset("t4", **_GPU, backbone="efficientnet_v2_s", batch=2),
-    Preset("l4", **_GPU, backbone="convnext_small", batch=2, accumulate=2),
+    Preset("l4", **_GPU | {"workers": 4}, backbone="convnext_small", batch=2, accumulate=2),
     Preset(
         "a100",
         **_GPU | {"workers": 8},
