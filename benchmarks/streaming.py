@@ -225,12 +225,10 @@ def streamed(folder: Path, root: Path, store: Store, kills: int) -> dict:
     start = time.monotonic()
     with watched(command, places[0]) as watch:
         pass
-    seconds = time.monotonic() - start
     figures |= {
-        "streaming, s": seconds,
+        "streaming, s": time.monotonic() - start,
         "disk beyond what is prepared, GB": watch.beyond / 1e9,
         "memory, GB": watch.memory / 1e9,
-        "addresses": store.signed + seconds // LIFETIME_S,
     }
     files, copy = folder / "files", folder / "files-copy"
     prepare.prepare(root, files, 2, spacing_mm=0.4, shards=prepare.Shards(copy, SHARD_BYTES))
