@@ -125,7 +125,8 @@ def test_studies_can_be_unpacked_and_no_name_leads_out_of_the_folder(
 ):
     study = rsna.load_tables(phantom_root).studies("train")[0]
     with served(archive) as store:
-        source_at(store, phantom_root).unpack([study], tmp_path / "here")
+        unpacked = source_at(store, phantom_root).unpack([study, 12], tmp_path / "here")
+        assert list(unpacked) == [study], "12 is not in the archive"
     there = phantom_root / "train_images" / str(study)
     here = tmp_path / "here" / "train_images" / str(study)
     expected = {p.relative_to(there): p.read_bytes() for p in there.rglob("*.dcm")}

@@ -441,6 +441,24 @@ def test_with_ranges_a_sample_is_as_many_ranges_as_studies(
     assert server.served["all.zip"] <= 4 + len(studies)
 
 
+def test_an_interrupted_sample_goes_on_with_the_next_study(server, studies, tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "ranges", True)
+    real = kaggle.ArchiveSource.fetch
+
+    def cut_off(archive, wanted, split):
+        yield next(real(archive, wanted, split))
+        raise kaggle.KaggleError("the connection to Kaggle was lost")
+
+    monkeypatch.setattr(kaggle.ArchiveSource, "fetch", cut_off)
+    with pytest.raises(kaggle.KaggleError):
+        kaggle.download_sample(tmp_path / "sample", studies)
+    asked = []
+    monkeypatch.setattr(kaggle.ArchiveSource, "fetch", lambda *of: asked.append(of[1]) or real(*of))
+    root = kaggle.download_sample(tmp_path / "sample", studies)
+    assert asked == [studies[1:]]
+    assert rsna.load_tables(root).studies("train") == studies
+
+
 def test_the_test_studies_can_be_had_alone(server, phantom_root, tmp_path, monkeypatch):
     monkeypatch.setattr(server, "ranges", True)
     root = kaggle.download_sample(tmp_path / "sample", 1, split="test")

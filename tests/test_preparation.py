@@ -36,6 +36,8 @@ def at_kaggle(home, phantom_root, archive, monkeypatch):  # noqa: F811
         for study in wanted or rsna.load_tables(phantom_root).studies()[:1]:
             there = Path("train_images") / str(study)
             shutil.copytree(phantom_root / there, root / there, dirs_exist_ok=True)
+        if "opened" in options:
+            options["opened"](rsna.load_tables(root))
         return root
 
     with served(archive) as store:
@@ -45,6 +47,7 @@ def at_kaggle(home, phantom_root, archive, monkeypatch):  # noqa: F811
             return ArchiveSource(RemoteFile(store.sign), tables)
 
         monkeypatch.setattr(kaggle, "downloaded", lambda: None)
+        monkeypatch.setattr(kaggle, "sign_in", lambda: "the environment")
         monkeypatch.setattr(kaggle, "download_sample", download_sample)
         monkeypatch.setattr(kaggle, "open_archive", open_archive)
         yield opened
@@ -93,10 +96,13 @@ def test_a_store_that_is_not_complete_is_gone_on_with(at_kaggle, tmp_path, monke
 def test_a_viewer_fetches_the_study_that_it_shows(at_kaggle):
     work = workspace.open_workspace("kaggle", "demo")
     tables = rsna.load_tables(work.data)
-    last = sorted(tables.labels.study_id)[-1]
-    assert last not in tables.studies("train")
-    preparation.fetcher(work)(last)
-    assert last in tables.studies("train")
+    others = sorted(tables.labels.study_id.unique())[1:]
+    assert not set(others) & set(tables.studies("train"))
+    fetch = preparation.fetcher(work)
+    for count, study in enumerate(others, 2):
+        fetch(study)
+        assert len(tables.studies("train")) == count
+    assert len(at_kaggle) == 1, "the archive's directory is read once"
 
 
 def test_nothing_is_fetched_for_data_that_are_here(home, phantom_root):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +26,7 @@ def studies_of(work: Workspace) -> Path | Source:
     if not _is_streamed(work):
         return work.data
     try:
+        kaggle.sign_in()
         return kaggle.open_archive(load_tables(work.data))
     except kaggle.NoRangesError as error:
         log.warning(f"{error} All of it is fetched.")
@@ -48,8 +50,12 @@ def fetcher(work: Workspace) -> Callable[[int], None] | None:
     if not _is_streamed(work):
         return None
 
+    @cache
+    def archive() -> kaggle.ArchiveSource:  # its directory is read once
+        return kaggle.open_archive(load_tables(work.data))
+
     def fetch(study: int) -> None:
-        kaggle.download_sample(work.data, [study])
+        kaggle.download_sample(work.data, [study], opened=lambda tables: archive())
 
     return fetch
 

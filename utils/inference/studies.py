@@ -78,7 +78,8 @@ class _Given:
 
     def of_split(self, split: str) -> list[int]:
         if self.prepared and split == "train":
-            return sorted(number_named(path.stem) or 0 for path in self.prepared.glob("*.npy"))
+            numbers = (number_named(path.stem) for path in self.prepared.glob("*.npy"))
+            return sorted(number for number in numbers if number is not None)
         return studies_of_split(self.tables, split)
 
     def fingerprint(self, study_id: int) -> str:

@@ -23,7 +23,7 @@ from utils.prepare.folds import make_folds
 from utils.prepare.normalisation import DIRECTIONS, canonical, prepare_series, resample, trim
 from utils.prepare.points import UnusablePoint, contradictory_points, points_in_mm
 from utils.prepare.shards import Shards
-from utils.prepare.sources import Source, opened
+from utils.prepare.sources import Source
 from utils.prepare.storage import (
     PreparedDataError,
     load_study,
@@ -51,7 +51,6 @@ __all__ = [
     "load_study",
     "load_table",
     "make_folds",
-    "opened",
     "points_in_mm",
     "prepare",
     "prepare_series",

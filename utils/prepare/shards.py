@@ -2,9 +2,9 @@
 sets are slow with many small ones.
 
 A shard is a tar archive of the .npy and .json of some studies, in the order of all studies, so the
-same studies make the same bytes. (Its name does not end in .tar: Kaggle unpacks what is called so.)
-index.json says which studies are in which shard, what they were
-made of, and the shard's SHA-256. It is written after the shard, so what it lists is there.
+same studies make the same bytes. Its name does not end in .tar, because whoever stores archives may
+unpack them, as Kaggle does. index.json says which studies are in which shard, what they were made
+of, and the shard's SHA-256. It is written after the shard, so what it lists is there.
 """
 
 from __future__ import annotations

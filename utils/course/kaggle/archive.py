@@ -3,17 +3,16 @@ ranges, so that 36 GB are never on this disk.
 
 remotezip reads the directory. The members of a study follow each other in the archive, or nearly:
 they come in one range, or a few, and become a small archive in memory, which is what preparation
-takes. Nothing but tables and images is taken from the archive, whatever names are in it.
+takes. Nothing but images is taken from the archive, whatever names are in it.
 """
 
 from __future__ import annotations
 
-import getpass
 import re
 import time
 import zipfile
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from io import BytesIO
@@ -23,7 +22,7 @@ from typing import NamedTuple
 from remotezip import RemoteZip
 from tqdm.auto import tqdm
 
-from utils.course.kaggle.account import COMPETITION, sign_in
+from utils.course.kaggle.account import COMPETITION
 from utils.course.kaggle.remote import RemoteFile
 from utils.course.kaggle.transfer import signed_archive
 from utils.files import write_atomic
@@ -45,11 +44,7 @@ class Member(NamedTuple):
 
 
 class ArchiveSource:
-    """A source of studies (prepare.Source): the archive's training studies that the tables have
-    series of.
-
-    progress  how much has been fetched, and how fast
-    """
+    """A source of studies (prepare.Source): those whose images are in the archive."""
 
     def __init__(self, remote: RemoteFile, tables: Tables):
         self.remote, self.tables = remote, tables
@@ -58,7 +53,7 @@ class ArchiveSource:
 
     @property
     def progress(self) -> str:
-        """To be put after other words."""
+        """How much has been fetched and how fast, to be put after other words."""
         speed = self._fetched / max(time.monotonic() - self._start, 1e-3)
         return f", {self._fetched / 1e9:.2f} GB, {speed / 1e6:.0f} MB/s"
 
@@ -92,20 +87,17 @@ class ArchiveSource:
                 for future in coming:
                     future.cancel()
 
-    def unpack(self, studies: list[int], root: Path, split: str = "train") -> None:
-        """The files of those of these studies that are in the archive, into a data folder. Raises
-        KaggleError, OutputError."""
+    def unpack(self, studies: list[int], root: Path, split: str = "train") -> Iterator[int]:
+        """The files of those of these studies that are in the archive, into a data folder; yields
+        each study when it is whole there. Raises KaggleError, OutputError."""
         there = [study for study in studies if (split, study) in self.members]
-        fetched = self.fetch(there, split)
-        for content in tqdm(fetched, "fetching", len(there), unit="study", disable=not there):
+        bar = tqdm(there, "fetching", unit="study", disable=not there)
+        for study, content in zip(bar, self.fetch(there, split)):
             with zipfile.ZipFile(BytesIO(content)) as archive:
                 for name in archive.namelist():
                     (root / name).parent.mkdir(parents=True, exist_ok=True)
                     write_atomic(root / name, archive.read(name))
-
-    def size(self, study_id: int, split: str = "train") -> int:
-        """Bytes of a study in the archive."""
-        return sum(member.info.compress_size for member in self.members[split, study_id])
+            yield study
 
     def _study(self, split: str, study_id: int) -> bytes:
         """One study, its checksums verified. A file whose checksum is wrong each time is the
@@ -136,10 +128,9 @@ class ArchiveSource:
         return content.getvalue()
 
 
-def open_archive(tables: Tables, ask: Callable[[str], str] = getpass.getpass) -> ArchiveSource:
-    """The competition's archive at Kaggle. Raises KaggleError, or NoRangesError where it can be had
-    only as a whole."""
-    sign_in(ask)
+def open_archive(tables: Tables) -> ArchiveSource:
+    """The competition's archive at Kaggle, for a user who is signed in. Raises KaggleError, or
+    NoRangesError where it can be had only as a whole."""
     return ArchiveSource(RemoteFile(signed_archive), tables)
 
 

@@ -20,8 +20,6 @@ from utils.course.kaggle.retry import DamagedFileError, with_retries
 TIMEOUT_S = (10, 60)  # to connect, and between bytes
 # What a store answers when the signature of an address has expired.
 EXPIRED = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-
-
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/")
 
 
@@ -46,13 +44,13 @@ class RemoteFile:
         return with_retries(lambda: self._get(f"bytes={start}-{end - 1}", end - start))[1]
 
     def fetch(self, data_range: tuple[int, int | None], stream: bool) -> PartialBuffer:
-        """A range as remotezip asks for it: first and last byte, or minus the length of the file's
-        end and None."""
+        """A range as remotezip asks for it: first and last byte; or None, and minus the length of
+        the file's end."""
         first, last = data_range
-        if first < 0:
+        if last is None:
             start, content = with_retries(lambda: self._get(f"bytes={first}", None))
         else:
-            start, content = first, self.read(first, last + 1 if last is not None else first)
+            start, content = first, self.read(first, last + 1)
         return PartialBuffer(BytesIO(content), start, len(content), stream=False)
 
     def _get(self, asked: str, length: int | None) -> tuple[int, bytes]:

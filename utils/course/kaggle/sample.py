@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from utils.course.kaggle.account import KaggleError, attached, sign_in
-from utils.course.kaggle.archive import open_archive
+from utils.course.kaggle.archive import ArchiveSource, open_archive
 from utils.course.kaggle.remote import NoRangesError
 from utils.course.kaggle.transfer import fetch_files, list_instances
 from utils.files import number_named, write_atomic
@@ -28,9 +28,12 @@ def download_sample(
     jobs: int = 8,
     ask: Callable[[str], str] = getpass.getpass,
     split: str = "train",
+    opened: Callable[[Tables], ArchiveSource] = open_archive,
 ) -> Path:
     """Fetch the tables, and the images of so many studies of a split (or of these), into root; of
     the test split a number means all.
+
+    opened  gives the archive; for many calls one that has been opened before
 
     Returns root. Each file is checked and then given its name, so a file that is there is whole,
     and an interrupted call resumes. A sample that is complete needs no network. Raises KaggleError,
@@ -50,11 +53,11 @@ def download_sample(
         _check_known(tables, chosen, split)
         missing = [study for study in chosen if study not in _finished(root, split)]
         try:
-            open_archive(tables, ask).unpack(missing, root, split)
+            for study in opened(tables).unpack(missing, root, split):
+                _note(root, split, [study])
         except NoRangesError:
             _fetch_one_by_one(tables, missing, root, jobs, split)
-        finished = dict.fromkeys([*_finished(root, split), *chosen])
-        write_atomic(root / FINISHED[split], "\n".join(map(str, finished)) + "\n")
+        _note(root, split, chosen)
     return root
 
 
@@ -121,6 +124,12 @@ def _finished(root: Path, split: str) -> list[int]:
     noted = path.read_text(errors="replace").split() if path.is_file() else []
     numbers = map(number_named, noted)
     return [number for number in numbers if number is not None]
+
+
+def _note(root: Path, split: str, studies: list[int]) -> None:
+    """That these have been fetched, too."""
+    finished = dict.fromkeys([*_finished(root, split), *studies])
+    write_atomic(root / FINISHED[split], "\n".join(map(str, finished)) + "\n")
 
 
 def _is_complete(root: Path, studies: int | list[int], split: str) -> bool:

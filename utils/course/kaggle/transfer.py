@@ -14,7 +14,7 @@ import hashlib
 import re
 import zipfile
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +38,18 @@ def list_instances(folder: str) -> Iterator[tuple[str, int]]:
     request.competition_name = COMPETITION
     request.path = folder
     request.page_size = PAGE_SIZE
-    while True:
-        page = with_retries(lambda: _api(lambda api: api.list_data_tree_files(request)))
-        for file in page.files:
-            # Nothing else belongs there, and a name with a path could lead elsewhere.
-            if re.fullmatch(r"\d+\.dcm", file.name):
-                yield f"{folder}/{file.name}", file.total_bytes
-        if not page.next_page_token:
-            return
-        if page.next_page_token == request.page_token:
-            raise KaggleError(f"Kaggle lists {folder} without end; run this cell again later.")
-        request.page_token = page.next_page_token
+    with _competition_api() as api:
+        while True:
+            page = with_retries(lambda: api.list_data_tree_files(request))
+            for file in page.files:
+                # Nothing else belongs there, and a name with a path could lead elsewhere.
+                if re.fullmatch(r"\d+\.dcm", file.name):
+                    yield f"{folder}/{file.name}", file.total_bytes
+            if not page.next_page_token:
+                return
+            if page.next_page_token == request.page_token:
+                raise KaggleError(f"Kaggle lists {folder} without end; run this cell again later.")
+            request.page_token = page.next_page_token
 
 
 def signed_archive() -> str:
@@ -58,9 +59,9 @@ def signed_archive() -> str:
 
     request = ApiDownloadDataFilesRequest()
     request.competition_name = COMPETITION
-    with contextlib.closing(_api(lambda api: api.download_data_files(request))) as response:
-        response.raise_for_status()
-        return response.url
+    with _competition_api() as api, contextlib.closing(api.download_data_files(request)) as answer:
+        answer.raise_for_status()
+        return answer.url
 
 
 def fetch_files(root: Path, wanted: dict[str, int | None], jobs: int, what: str) -> None:
@@ -71,19 +72,20 @@ def fetch_files(root: Path, wanted: dict[str, int | None], jobs: int, what: str)
     Raises KaggleError or OutputError.
     """
     todo = [name for name in wanted if not (root / name).is_file()]
-    tasks = [delayed(_fetch_with_retries)(root, name, wanted[name]) for name in todo]
-    fetched = Parallel(jobs, prefer="threads", return_as="generator_unordered")(tasks)
     done = len(wanted) - len(todo)
-    for _ in tqdm(fetched, f"fetching {what}", len(wanted), initial=done, unit="file"):
-        pass
+    with _competition_api() as api:
+        tasks = [delayed(_fetch_with_retries)(api, root, name, wanted[name]) for name in todo]
+        fetched = Parallel(jobs, prefer="threads", return_as="generator_unordered")(tasks)
+        for _ in tqdm(fetched, f"fetching {what}", len(wanted), initial=done, unit="file"):
+            pass
 
 
-def _fetch_with_retries(root: Path, name: str, size: int | None) -> None:
+def _fetch_with_retries(api: Any, root: Path, name: str, size: int | None) -> None:
     with writing(root / name):
-        with_retries(lambda: _fetch(root, name, size))
+        with_retries(lambda: _fetch(api, root, name, size))
 
 
-def _fetch(root: Path, name: str, size: int | None) -> None:
+def _fetch(api: Any, root: Path, name: str, size: int | None) -> None:
     """One file under another name, checked, then under its own. Raises DamagedFileError."""
     from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFileRequest
 
@@ -93,7 +95,7 @@ def _fetch(root: Path, name: str, size: int | None) -> None:
     final = root / name
     partial = final.with_name(f".{final.name}")
     final.parent.mkdir(parents=True, exist_ok=True)
-    _api(lambda api: _save(api.download_data_file(request), partial))
+    _save(api.download_data_file(request), partial)
     if zipfile.is_zipfile(partial):  # tables come compressed
         with zipfile.ZipFile(partial) as archive:
             table = archive.read(final.name)
@@ -127,9 +129,10 @@ def _announced_md5(response: requests.Response) -> str:
     return by_kind.get("md5", "")
 
 
-def _api(call: Callable[[Any], Any]) -> Any:
-    """What call returns when it is given the competition part of Kaggle's API."""
+@contextlib.contextmanager
+def _competition_api() -> Iterator[Any]:
+    """The competition part of Kaggle's API, for many calls: to make it takes as long as one."""
     from kagglehub.clients import build_kaggle_client
 
     with build_kaggle_client() as client:
-        return call(client.competitions.competition_api_client)
+        yield client.competitions.competition_api_client
