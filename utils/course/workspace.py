@@ -125,7 +125,7 @@ def open_workspace(
 
 
 def choose(notebook: str, **form: Any) -> list:
-    """The settings of a notebook's form (SOURCE, PRESET, RUN), in its order; an empty one is as it
+    """The settings of a notebook's form (SOURCE, PRESET …), in its order; an empty one is as it
     was chosen last, in whichever notebook. What is chosen is kept in the home, and in the project's
     folder on Google Drive if that is mounted already.
 
