@@ -445,11 +445,11 @@ def test_an_interrupted_sample_goes_on_with_the_next_study(server, studies, tmp_
     monkeypatch.setattr(server, "ranges", True)
     real = kaggle.ArchiveSource.fetch
 
-    def cut_off(archive, wanted, split):
+    def lost(archive, wanted, split):
         yield next(real(archive, wanted, split))
         raise kaggle.KaggleError("the connection to Kaggle was lost")
 
-    monkeypatch.setattr(kaggle.ArchiveSource, "fetch", cut_off)
+    monkeypatch.setattr(kaggle.ArchiveSource, "fetch", lost)
     with pytest.raises(kaggle.KaggleError):
         kaggle.download_sample(tmp_path / "sample", studies)
     asked = []
