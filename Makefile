@@ -52,8 +52,9 @@ book: $(OUT)/book/index.html
 $(OUT)/book/index.html: $(NOTEBOOKS:%=$(OUT)/%.ipynb) $(SHOWN) tools/book.py README.md docs/glossary.md docs/kaggle.md docs/viewer.png released/CARD.md
 	@$(BIN)/python -m tools.book $(OUT) >/dev/null
 
+# Two tests at a time: many wait for a browser, a kernel or a disk.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: lint
 	$(BIN)/pytest -x -m "not (browser or notebook or slow)"

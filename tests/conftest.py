@@ -10,10 +10,13 @@ import pytest
 
 from utils import phantom, prepare, rsna
 
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+THREADS = max(1, 2 // WORKERS)
+os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of the programs that tests start
 with contextlib.suppress(ImportError):  # `make classic` tests the viewer where there is no torch
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(THREADS)
 
 ROOT = Path(__file__).parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -22,7 +25,12 @@ QUIET = ("background-networking", "component-update", "sync", "gpu")
 FLAGS = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
 
 
+# Files are dealt to the workers in this order, and one that takes minutes must not come last.
+LONGEST = ("test_notebooks.py", "test_training.py", "test_benchmarks.py", "test_kaggle.py")
+
+
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
         if "browser" in item.fixturenames:
             item.add_marker(pytest.mark.browser)
