@@ -31,6 +31,7 @@ def test_a_users_own_folder(monkeypatch, tmp_path):
     """The first time there is no home yet; afterwards tables can be written into it."""
     monkeypatch.setenv("LUMBAR_HOME", str(tmp_path / "new" / "home"))
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "train_series_descriptions.csv").touch()
     work = workspace.open_workspace(str(tmp_path / "mine"), "demo")
     assert work.data == tmp_path / "mine"
     assert work.run == tmp_path / "new" / "home" / "runs" / "mine-demo"
@@ -49,8 +50,8 @@ def test_the_newest_finished_run_is_found_warm_started_or_not(monkeypatch, tmp_p
 
 
 def test_a_folder_that_is_not_there_names_the_choices(tmp_path):
-    choices = "Use one of phantom, sample, kaggle, kaggle-raw, or the folder with train"
-    with pytest.raises(LumbarError, match=rf"no such folder\. {choices}"):
+    choices = "Use one of phantom, volunteer, sample, kaggle, kaggle-raw, the folder with train"
+    with pytest.raises(LumbarError, match=rf"no such folder or file\. {choices}"):
         workspace.open_workspace(str(tmp_path / "none"))
 
 

@@ -70,7 +70,7 @@ def in_study(tables: Tables, study_id: int) -> Iterator[Finding]:
         if not isdir(folder):  # found in the tables
             continue
         try:
-            series = read_series(folder)
+            series = read_series(folder, as_one=True)
         except DicomError as error:
             yield Finding("unreadable series", study_id, row.series_id, seen=error.reason)
             continue

@@ -20,7 +20,6 @@ from utils.rsna import (
     Tables,
     faults_in,
     is_placeholder,
-    numbered_folders,
 )
 
 
@@ -87,7 +86,7 @@ def _unlisted_folders(tables: Tables) -> Iterator[Finding]:
             if study not in listed.index:
                 yield Finding("folder in no table", study, seen=f"{split}_images/{study}")
                 continue
-            there = set(numbered_folders(tables.folder(study)))
+            there = set(tables.series_on_disk(study))
             for series_id in sorted(there - listed[study]):
                 seen = f"{split}_images/{study}/{series_id}"
                 yield Finding("folder in no table", study, series_id, seen=seen)

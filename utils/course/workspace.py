@@ -15,10 +15,11 @@ from typing import Any
 
 from utils.course import kaggle, settings
 from utils.course.environment import PROJECT, environment, home, report
+from utils.course.volunteer import fetch_volunteer
 from utils.errors import LumbarError
 from utils.phantom import make_dataset
 from utils.presets import SPACING_MM, Preset, PresetError, get_preset, names_a_folder, shaped_like
-from utils.rsna import load_tables
+from utils.rsna import is_data_folder, load_tables
 
 __all__ = [
     "RELEASED",
@@ -40,7 +41,7 @@ RELEASED = PROJECT / "released"  # the run that ships with the project; see its 
 SAMPLE_STUDIES = 3  # of the real data, to be looked at
 _SAMPLE = re.compile(r"sample(?: \d{1,4})?")  # "sample", or "sample 20"
 MOUNT = Path("/content/drive")  # where Colab mounts Google Drive
-SOURCES = ("phantom", "sample", "kaggle", "kaggle-raw")
+SOURCES = ("phantom", "volunteer", "sample", "kaggle", "kaggle-raw")
 RUNS = ("newest", "released", "drive")  # what RUN may be besides folders
 NOT_MOUNTED = (
     "What other notebooks on Colab chose is known here if Google Drive is mounted (the folder icon "
@@ -60,6 +61,7 @@ class Workspace:
     prepared  what notebook 2 leaves
     run       what notebook 3 leaves
     home      everything else that is written
+    exam      a folder or zip with an exam, which has no grades; None for other sources
     """
 
     source: str
@@ -68,6 +70,7 @@ class Workspace:
     prepared: Path
     run: Path
     home: Path
+    exam: Path | None = None
 
     def __str__(self) -> str:
         lines = []
@@ -75,6 +78,8 @@ class Workspace:
             path = getattr(self, name)
             state = "there" if path.exists() else "not there yet"
             lines.append(f"{name:9} {path}  ({state})")
+        if self.exam:
+            lines.append("exam      there; it has no grades, so what needs some uses the phantom")
         return "\n".join(lines)
 
     @property
@@ -95,8 +100,9 @@ def open_workspace(
     data: bool = True,
     only_test: bool = False,
 ) -> Workspace:
-    """The folders for a source: "phantom", "sample", "kaggle", "kaggle-raw", or a folder in the
-    competition's layout.
+    """The folders for a source: "phantom", "sample", "kaggle", "kaggle-raw", a folder in the
+    competition's layout; or an exam without grades: "volunteer", a folder, a zip or a CD. Beside an
+    exam the data are the phantom.
 
     data       make the data ready first: simulate the phantom, or fetch from Kaggle the tables and
                a few studies ("sample", or "sample 20" for so many; "kaggle", where `preparation`
@@ -105,10 +111,12 @@ def open_workspace(
     only_test  of a phantom that is not there yet simulate the test studies alone, which is all that
                grading needs, and fetch no others from Kaggle
 
-    Raises WorkspaceError for a folder that is not there, and kaggle.KaggleError.
+    Raises WorkspaceError for a folder that is not there, kaggle.KaggleError and VolunteerError.
     """
     preset = get_preset(preset)
     base = home()
+    exam = _exam(source, base, data)
+    source = "phantom" if exam else source
     if source == "phantom":
         name = preset.phantom.name
         folder = _phantom_folder(base / "data" / name, preset, data, only_test)
@@ -116,12 +124,12 @@ def open_workspace(
         name = source.removesuffix("-raw").replace(" ", "-")
         folder = _real_folder(base / "data" / name, source, data, only_test)
     else:
-        folder = _own_folder(source)
+        folder = _own_path(source)
         name = folder.name
     base.mkdir(parents=True, exist_ok=True)
     run = base / "runs" / f"{name}-{preset.name}"
     finer = "" if preset.spacing_mm == SPACING_MM else f"-{preset.spacing_mm:g}mm"
-    return Workspace(source, preset, folder, base / "prepared" / f"{name}{finer}", run, base)
+    return Workspace(source, preset, folder, base / "prepared" / f"{name}{finer}", run, base, exam)
 
 
 def choose(notebook: str, **form: Any) -> list:
@@ -228,7 +236,7 @@ def _homes() -> list[Path]:
 
 def _usable_source(source: Any) -> str:
     if source not in SOURCES and not _SAMPLE.fullmatch(str(source)):
-        _own_folder(str(source))
+        _own_path(str(source))
     return str(source)
 
 
@@ -292,14 +300,27 @@ def _real_folder(folder: Path, source: str, data: bool, only_test: bool) -> Path
     return kaggle.download_sample(folder, int(number) if number.isdecimal() else SAMPLE_STUDIES)
 
 
-def _own_folder(source: str) -> Path:
-    folder = Path(source).expanduser().resolve()
-    if not folder.is_dir():
+def _own_path(source: str) -> Path:
+    path = Path(source).expanduser().resolve()
+    if not path.exists():
         raise WorkspaceError(
-            f"SOURCE = {source!r}: no such folder. Use one of {', '.join(SOURCES)}, "
-            "or the folder with train.csv"
+            f"SOURCE = {source!r}: no such folder or file. Use one of {', '.join(SOURCES)}, the "
+            "folder with train.csv, or a folder or zip with an MRI exam"
         )
-    return folder
+    return path
+
+
+def _exam(source: str, base: Path, data: bool) -> Path | None:
+    """The exam that a source names; None for one that names data with grades."""
+    if source == "volunteer":
+        folder = base / "data" / source
+        return fetch_volunteer(folder) if data else folder
+    if source in SOURCES or _SAMPLE.fullmatch(source):
+        return None
+    path = _own_path(source)
+    if path.is_dir() and not any(path.iterdir()):
+        raise WorkspaceError(f"SOURCE = {source!r}: the folder is empty")
+    return None if is_data_folder(path) else path
 
 
 def drive_folder(setting: str) -> Path:

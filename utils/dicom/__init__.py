@@ -5,11 +5,12 @@ transforms; or a `DicomError` that names the file and the reason. Read `geometry
 pixel is in the patient; the only module that users of a `Series` need), then `reader` (folder to
 series), `stack` (which images of a folder make one stack), `attributes` (which tags are read and
 how they are checked) and `pixels` (decoding, bits, rescale). What can wait: `header` (the fast path
-for the competition's files), `content` (limits on size), `jpeg` (decoding in a separate process),
-`errors`.
+for the competition's files), `content` (limits on size), `files` (where they lie), `jpeg` (decoding
+in a separate process), `errors`.
 """
 
 from utils.dicom.errors import DicomError
+from utils.dicom.files import Files, ImageFile
 from utils.dicom.geometry import BY_NAME, BY_ORDER, Series, Slice, in_order
 from utils.dicom.reader import read_file, read_series
 from utils.dicom.stack import OTHER_PLANE, SAME_IMAGE, SAME_PLANE
@@ -21,6 +22,8 @@ __all__ = [
     "SAME_IMAGE",
     "SAME_PLANE",
     "DicomError",
+    "Files",
+    "ImageFile",
     "Series",
     "Slice",
     "in_order",

@@ -6,6 +6,7 @@ Attributes are looked up by keyword (DICOM PS3.6). `parse` reads them with pydic
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -40,10 +41,19 @@ GROUPS = {
     "RescaleIntercept": ("PixelValueTransformationSequence", "RescaleIntercept"),
     "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
     "ImageType": ("MRImageFrameTypeSequence", "FrameType"),
+    "AcquisitionContrast": ("MRImageFrameTypeSequence", "AcquisitionContrast"),
+    "RepetitionTime": ("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
+    "FlipAngle": ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
+    "InversionTime": ("MRModifierSequence", "InversionTimes"),
+    "SpectrallySelectedSuppression": ("MRModifierSequence", "SpectrallySelectedSuppression"),
+    "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),
+    "SliceThickness": ("PixelMeasuresSequence", "SliceThickness"),
 }
-# All that is ever read. The patient's name, number and birthday are not among it.
+# All that is ever read of a slice. The patient's name, number and birthday are not among it.
 TAGS = [
-    *GROUPS,
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("RescaleSlope", "RescaleIntercept", "EchoTime", "ImageType"),
+    "SeriesInstanceUID",
     "SOPClassUID",
     "Modality",
     "LossyImageCompression",
@@ -83,6 +93,7 @@ NO_IMAGES: dict[str, str] = {
     ParametricMapStorage: "a parametric map",
 }
 NO_IMAGE_MODALITIES = {"SEG": "a segmentation", "RTDOSE": "a radiation dose", "RWV": "a value map"}
+_ID_DIGITS = 8  # hexadecimal
 UNIT_TOLERANCE = 0.05  # of axes: by how much lengths and right angles may be off
 SPACING_MM = (1e-3, 100.0)  # least and greatest possible distance between pixels
 FARTHEST_MM = 1e5  # of an image from the origin, in each direction; a scanner's table has 2 m
@@ -106,7 +117,7 @@ def parse(content: bytes) -> Header:
 
     Raises Unusable, or whatever pydicom raises.
     """
-    data = _dataset(content)
+    data = dataset(content, TAGS)
     if "PixelData" not in data:
         raise Unusable("holds no image, or ends before it")
     attributes = {name: data[name].value for name in TAGS if name in data}
@@ -116,16 +127,26 @@ def parse(content: bytes) -> Header:
     return Header(attributes, dataset=data)
 
 
-def _dataset(content: bytes) -> pydicom.FileDataset:
-    """pydicom's dataset, also of files that lack the preamble or the whole meta information."""
+def dataset(content: bytes, tags: list[str], pixels: bool = True) -> pydicom.FileDataset:
+    """pydicom's dataset, also of files that lack the preamble or the whole meta information.
+
+    Raises Unusable, or whatever pydicom raises.
+    """
+    settings: dict[str, Any] = {"specific_tags": tags, "stop_before_pixels": not pixels}
     try:
-        return pydicom.dcmread(BytesIO(content), specific_tags=TAGS)
+        return pydicom.dcmread(BytesIO(content), **settings)
     except InvalidDicomError:
         whole = b"\0" * 128 + content if content.startswith(b"DICM") else content
-        data = pydicom.dcmread(BytesIO(whole), specific_tags=TAGS, force=True)
+        data = pydicom.dcmread(BytesIO(whole), force=True, **settings)
         if "Rows" not in data:
             raise Unusable("is not a DICOM file") from None
         return data
+
+
+def short_id(*uids: str) -> int:
+    """A number in place of identifiers, of which it tells nothing: at most ten digits."""
+    digest = hashlib.sha256("\n".join(uids).encode("utf-8", "replace"))
+    return int(digest.hexdigest()[:_ID_DIGITS], 16)
 
 
 def frame_count(attributes: dict[str, Any], file_size: int) -> int:

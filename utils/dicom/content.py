@@ -6,17 +6,16 @@ Deflated files (DICOM PS3.5, A.5) are inflated here, so that all that follows se
 
 from __future__ import annotations
 
-import zipfile
 import zlib
 from importlib.resources.abc import Traversable
 from io import BytesIO
-from pathlib import Path
 from struct import error as StructError
 from typing import Any
 
 import pydicom
 
 from utils.dicom.errors import Unusable
+from utils.dicom.files import size_of
 from utils.dicom.header import PREAMBLE, read_tag
 
 MB = 10**6
@@ -37,19 +36,12 @@ _SIZE_TAGS = ["Rows", "Columns", "BitsAllocated", "NumberOfFrames"]
 def read_content(path: Traversable) -> bytes:
     """All bytes of a file, inflated if it is deflated. Raises Unusable, OSError, or whatever
     pydicom raises."""
-    size = _size(path)
+    size = size_of(path)
     if not size:
         raise Unusable("is empty")
     if size > ALWAYS_ALLOWED:
         _check_size(path, size)
     return _inflated(path.read_bytes())
-
-
-def _size(path: Traversable) -> int:
-    """Of a file on the disk, or in an archive, of which no more bytes are read than this."""
-    if isinstance(path, zipfile.Path):
-        return path.root.getinfo(path.at).file_size
-    return Path(str(path)).stat().st_size
 
 
 def claimed_frames(attributes: Any) -> int:

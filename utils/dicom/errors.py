@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from utils.errors import LumbarError
@@ -19,7 +18,7 @@ NOT_READ = "could not be read from the disk"  # how the reason starts where the 
 class DicomError(LumbarError):
     """A file or series that cannot be used. `path` is the file or folder, `reason` says why."""
 
-    def __init__(self, path: Path | Traversable, reason: str):
+    def __init__(self, path: object, reason: str):
         super().__init__(f"{path}: {reason}")
         self.path = Path(str(path))
         self.reason = reason
@@ -34,7 +33,7 @@ class Unusable(LumbarError):
 
 
 @contextmanager
-def naming(path: Path | Traversable) -> Iterator[None]:
+def naming(path: object) -> Iterator[None]:
     """Any failure inside becomes a DicomError with the path of the file.
 
     Decoders raise all kinds of exceptions. The one written in Rust panics with a BaseException,

@@ -32,6 +32,7 @@ WANTED = {
     0x00020010: ("TransferSyntaxUID", _TEXT),
     0x00180081: ("EchoTime", _NUMBERS),
     0x00180086: ("EchoNumbers", _TEXT),
+    0x0020000E: ("SeriesInstanceUID", _TEXT),
     0x00200013: ("InstanceNumber", _INTEGER),
     0x00200032: ("ImagePositionPatient", _NUMBERS),
     0x00200037: ("ImageOrientationPatient", _NUMBERS),

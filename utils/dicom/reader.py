@@ -6,6 +6,7 @@ left out and listed with the reason.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -16,41 +17,72 @@ from utils.dicom.attributes import (
     parse,
     plane,
     quiet_pydicom,
+    short_id,
 )
 from utils.dicom.content import read_content
 from utils.dicom.errors import NOT_READ, DicomError, naming, printable
+from utils.dicom.files import Files, ImageFile, files_in
 from utils.dicom.geometry import Series, Slice, in_order
 from utils.dicom.header import quick_header
 from utils.dicom.pixels import pixel_values
 from utils.dicom.stack import NO_NUMBER, Image, numbered, one_stack
-from utils.files import reason
 
 
-def read_series(folder: str | Path | Traversable) -> Series:
+def read_series(
+    folder: str | Path | Traversable | Files, series: int | None = None, as_one: bool = False
+) -> Series:
     """The stack of slices of one series folder, in anatomical order, whatever the names of the
-    files. The folder may be one in an archive (zipfile.Path).
+    files. The folder may be one in an archive (zipfile.Path), or a list of files that lie anywhere.
+
+    series  of a folder that holds several series, the one to read, by the number that the error
+            about it names
+    as_one  the folder is one series by its place, as in the competition's layout, whatever series
+            its files say they belong to
 
     Files that cannot be used, further images of a plane that is there already, and images in
     another plane than most (`stack` says which) are in `left_out` with the reason. The slices have
     the folder's name as their `series_id` if it is a decimal number, as it is in the competition.
-    Raises DicomError if the folder or every file in it cannot be used.
+    Raises DicomError if the folder or every file in it cannot be used, and for several series.
     """
     folder = Path(folder) if isinstance(folder, str) else folder
     series_id = int(folder.name) if folder.name.isdecimal() else None
     found: list[Image] = []
     left_out = []
     with quiet_pydicom():
-        for path in _files(folder):
+        for file in files_in(folder).files:
             try:
-                found += _read(path, series_id)
+                found += _read(file, series_id)
             except DicomError as error:
-                left_out.append((printable(path.name), error.reason))
+                left_out.append((printable(file.name), error.reason))
     if not found:
         raise DicomError(folder, _no_image(left_out))
-    images, numbering = numbered(found)
+    images, numbering = numbered(found if as_one else _of_series(found, series, folder))
     kept, dropped, aliases = one_stack(images)
     slices = in_order(image.slice for image in kept)
     return Series(slices, Path(str(folder)), tuple(left_out + dropped), numbering, aliases)
+
+
+def _of_series(images: list[Image], chosen: int | None, folder: Traversable | Files) -> list[Image]:
+    """The images of the series chosen, or of the only one. Raises DicomError."""
+    series: dict[int, list[Image]] = defaultdict(list)
+    for image in images:
+        series[short_id(image.series)].append(image)
+    if chosen is None and len(series) == 1:
+        return images
+    if chosen in series:
+        return series[chosen]
+    listed = ", ".join(f"{number} ({_seen(of)})" for number, of in series.items())
+    raise DicomError(
+        folder,
+        f"holds {len(series)} series: {listed}. Choose one: read_series(folder, series="
+        f"{next(iter(series))}); or take all of them as an exam: utils.exam.import_study(folder)",
+    )
+
+
+def _seen(images: list[Image]) -> str:
+    """ "11 sagittal images" """
+    orientation = Series(tuple(image.slice for image in images)).orientation
+    return f"{len(images)} {orientation} image{'s' if len(images) > 1 else ''}"
 
 
 def _no_image(left_out: list[tuple[str, str]]) -> str:
@@ -68,24 +100,14 @@ def read_file(path: str | Path, series_id: int | None = None) -> list[Slice]:
     Raises DicomError with the path and the reason.
     """
     with quiet_pydicom():
-        return [image.slice for image in _read(Path(path), series_id)]
+        path = Path(path)
+        return [image.slice for image in _read(ImageFile(path.name, path), series_id)]
 
 
-def _files(folder: Traversable) -> list[Traversable]:
-    """The files of a folder by name, without hidden ones (.DS_Store). Raises DicomError."""
-    try:
-        if not folder.is_dir():
-            raise DicomError(folder, "no such folder")
-        files = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
-        return sorted(files, key=lambda path: path.name)
-    except OSError as error:
-        raise DicomError(folder, f"{NOT_READ} ({reason(error)})") from error
-
-
-def _read(path: Traversable, series_id: int | None) -> list[Image]:
-    """The images of one file. Raises DicomError."""
-    with naming(path):
-        content = read_content(path)  # all: a damaged length can then not exceed what is there
+def _read(file: ImageFile, series_id: int | None) -> list[Image]:
+    """The images of one file that belong to its series. Raises DicomError."""
+    with naming(file.at):
+        content = read_content(file.at)  # all: a damaged length can then not exceed what is there
         header = quick_header(content) or parse(content)
         attributes = header.attributes
         count = frame_count(attributes, len(content))
@@ -94,8 +116,9 @@ def _read(path: Traversable, series_id: int | None) -> list[Image]:
         # A multi-frame file has one instance number for all its frames: they are numbered from 1.
         number = instance_number(attributes) if count == 1 else 1
         first = NO_NUMBER if number is None else number
+        name, series = printable(file.name), str(attributes.get("SeriesInstanceUID") or "")
         images = []
-        for frame in range(count):
+        for frame in sorted(file.frames) if file.frames else range(count):
             one = Slice(first + frame, pixels[frame], *planes[frame], series_id)
-            images.append(Image(printable(path.name), count, one, contrast(attributes, frame)))
+            images.append(Image(name, count, one, contrast(attributes, frame), series))
         return images

@@ -30,12 +30,13 @@ SAME_IMAGE, SAME_PLANE, OTHER_PLANE = "shows the same", "shows the same plane", 
 
 class Image(NamedTuple):
     """A slice and where it was read: the file's name, how many frames that has, what distinguishes
-    it from other images of the same plane (see attributes.contrast)."""
+    it from other images of the same plane (see attributes.contrast), and its SeriesInstanceUID."""
 
     file: str
     frames: int
     slice: Slice
     contrast: tuple[str, ...]
+    series: str = ""
 
     def __str__(self) -> str:
         return f"{self.file} frame {self.slice.instance}" if self.frames > 1 else self.file
@@ -76,7 +77,8 @@ def one_stack(
     rank = _contrasts_by_use(aligned)
     kept = []
     aliases = {}
-    for plane in _by_plane(aligned):
+    for members in by_plane([image.slice for image in aligned]):
+        plane = [aligned[k] for k in members]
         plane.sort(key=lambda image: (rank[image.contrast], image.slice.instance))
         first, *others = plane
         kept.append(first)
@@ -100,7 +102,7 @@ def _contrasts_by_use(images: list[Image]) -> dict[tuple[str, ...], int]:
 
 def _in_main_planes(images: list[Image]) -> tuple[list[Image], list[tuple[str, str]]]:
     """The images that are seen from about the same side as most, and the others with the reason."""
-    direction = _main_direction([image.slice for image in images])
+    direction = main_direction([image.slice for image in images])
     kept, left_out = [], []
     for image in images:
         cosine = abs(float(image.slice.normal @ direction))
@@ -112,7 +114,7 @@ def _in_main_planes(images: list[Image]) -> tuple[list[Image], list[tuple[str, s
     return kept, left_out
 
 
-def _main_direction(slices: list[Slice]) -> np.ndarray:
+def main_direction(slices: list[Slice]) -> np.ndarray:
     """(3,) unit mean normal of the slices whose main axis is that of most."""
     axes = [int(np.argmax(np.abs(one.normal))) for one in slices]
     main = Counter(axes).most_common(1)[0][0]
@@ -121,24 +123,24 @@ def _main_direction(slices: list[Slice]) -> np.ndarray:
     return mean / np.linalg.norm(mean)
 
 
-def _by_plane(images: list[Image]) -> list[list[Image]]:
-    """Images of the same plane together, if the middle of one is also in the other."""
-    centres = np.array([image.slice.centre for image in images])
-    normals = np.array([image.slice.normal for image in images])
-    half_mm = np.array([_shorter_side_mm(image.slice) / 2 for image in images])
+def by_plane(slices: list[Slice]) -> list[list[int]]:
+    """Positions of slices of the same plane together, if the middle of one is also in the other."""
+    centres = np.array([one.centre for one in slices])
+    normals = np.array([one.normal for one in slices])
+    half_mm = np.array([_shorter_side_mm(one) / 2 for one in slices])
     firsts: list[int] = []
-    planes: list[list[Image]] = []
-    for k, image in enumerate(images):
+    planes: list[list[int]] = []
+    for k in range(len(slices)):
         offsets = centres[firsts] - centres[k]
         parallel = np.abs(normals[firsts] @ normals[k]) > SAME_DIRECTION
         coincide = np.abs(offsets @ normals[k]) < SAME_PLANE_MM
         overlap = np.linalg.norm(offsets, axis=1) < np.maximum(half_mm[firsts], half_mm[k])
         same = np.flatnonzero(parallel & coincide & overlap)
         if len(same):
-            planes[same[0]].append(image)
+            planes[same[0]].append(k)
         else:
             firsts.append(k)
-            planes.append([image])
+            planes.append([k])
     return planes
 
 

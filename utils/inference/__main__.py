@@ -1,39 +1,55 @@
-"""python -m utils.inference ROOT RUN --out submission.csv: grade studies with a trained run, or
-with the mean of several."""
+"""python -m utils.inference PATH RUN --out submission.csv: grade studies with a trained run, or
+with the mean of several. PATH is a data folder, or an exam: a folder, a zip or a CD."""
 
 from pathlib import Path
 
 import pandas as pd
 
 from utils import cli, metrics
+from utils.exam import Exam, tables_of
 from utils.files import write_atomic
 from utils.inference.prediction import PRIOR
 from utils.inference.run import Run, load_runs
 from utils.inference.studies import known_grades, predict, read_predictions
-from utils.rsna import Tables, load_tables, studies_of
+from utils.rsna import SERIES, Tables, studies_of
 
 
 def main() -> None:
     parser = cli.parser("utils.inference", "Grade studies with a trained run.")
-    parser.add_argument("root", help="a data folder in the competition's layout")
+    data = "a data folder in the competition's layout; or an exam: a folder, a zip or a CD"
+    parser.add_argument("root", metavar="path", help=data)
     runs = "a run's folder, `released` say; of several the probabilities are averaged"
     parser.add_argument("run", nargs="+", help=runs)
     beside = "predictions.csv is written beside it"
     parser.add_argument("--out", type=Path, default=Path("submission.csv"), help=beside)
     parser.add_argument("--split", choices=("test", "train"), default="test")
+    kind = f"of an exam: SERIES is {', '.join(SERIES)}, or nothing to leave it out"
+    parser.add_argument("--kind", action="append", default=[], metavar="ID=SERIES", help=kind)
     a = parser.parse_args()
     if a.out.name == "predictions.csv":
         parser.error(f"{beside}; choose another name for --out")
     inputs = [Path(folder).resolve() for folder in (a.root, *a.run)]
     if any(folder in a.out.resolve().parents for folder in inputs):
         parser.error(f"--out {a.out} is inside {a.root} or a run, which must stay as they are")
-    tables, run = load_tables(a.root), load_runs(a.run)
+    kinds = dict(part.partition("=")[::2] for part in a.kind)
+    tables, run = tables_of(a.root, kinds), load_runs(a.run)
+    if isinstance(tables, Exam):
+        _list_series(tables)
     predictions = a.out.with_name("predictions.csv")
     submission = predict(tables, run, a.split, predictions)
     write_atomic(a.out, submission.to_csv(index=False))
     table = read_predictions(predictions)
     _summarise(a.out, len(submission), table)
     _print_scores(tables, run, a.split, submission)
+
+
+def _list_series(exam: Exam) -> None:
+    """What each series of an exam was taken for, and why."""
+    print(exam)
+    for row in exam.found.itertuples():
+        doubt = f" (doubtful: {row.doubt})" if row.doubt else ""
+        used = "graded" if row.used else "not used"
+        print(f"  {row.series_id}: {row.taken_for}, {used}{doubt}: {row.why}")
 
 
 def _summarise(out: Path, rows: int, table: pd.DataFrame) -> None:

@@ -77,7 +77,7 @@ def write_report(
     )
     heading = "<h2 class=screen>Images, labels and predictions</h2>\n"
     above = _STYLE + title + _grid(rows) + _fallbacks(rows, study) + _crops(rows, study) + heading
-    origin = f"{model} · data {tables.root.name} · lumbar-spine-notebooks {__version__}"
+    origin = f"{model} · data {tables.name} · lumbar-spine-notebooks {__version__}"
     below = f"<p class=small>{html.escape(origin)} · {NOT_FOR_DIAGNOSIS}</p>\n"
     path = Path(path)
     with writing(path):

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from utils import metrics, phantom
 from utils.errors import LumbarError
+from utils.exam import tables_of
 from utils.files import number_named, write_atomic, writing
 from utils.inference.prediction import FAILED, predict_study, prior_prediction
 from utils.inference.run import Run, load_run
@@ -26,7 +27,7 @@ from utils.prepare import (
     prepare_study,
     read_made_of,
 )
-from utils.rsna import TARGETS, Tables, load_tables, studies_of
+from utils.rsna import TARGETS, Tables, studies_of
 
 _KEYS = ["study_id", "run", "data", "source", "note"]  # what decides whether a row can be kept
 
@@ -49,7 +50,7 @@ def predict_studies(
     prepared  a prepared data set, from which studies are taken instead: their files are not needed
     Raises BusyError if another process writes the same predictions, OutputError if the disk fails.
     """
-    tables = root if isinstance(root, Tables) else load_tables(root)
+    tables = root if isinstance(root, Tables) else tables_of(root)
     run = run if isinstance(run, Run) else load_run(run)
     given = _Given(tables, run.preset.spacing_mm, Path(prepared) if prepared else None)
     wanted = given.of_split(split) if studies is None else studies
@@ -121,7 +122,7 @@ def predict(
 
     out  where the whole predictions go, as in predict_studies
     """
-    tables = root if isinstance(root, Tables) else load_tables(root)
+    tables = root if isinstance(root, Tables) else tables_of(root)
     predictions = predict_studies(tables, run, split, out=out)
     sampled = split == "test" and len(tables.submission)
     return metrics.as_submission(predictions, tables.submission if sampled else None)

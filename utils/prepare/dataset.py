@@ -219,7 +219,9 @@ def check_still_there(root: Path) -> None:
     """Raise PreparedDataError where the data folder has gone: what could not be read then must not
     be noted as left out."""
     try:
-        cause = "" if any(root.iterdir()) else "it is empty"  # as is the place of a lost mount
+        # The place of a lost mount is an empty folder; an exam may be a file.
+        there = root.stat().st_size if root.is_file() else any(root.iterdir())
+        cause = "" if there else "it is empty"
     except OSError as error:
         cause = reason(error)
     if cause:

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 
+from utils.dicom import Files
 from utils.rsna import Tables, faults_in
 
 _DIGITS = 16
@@ -34,8 +35,12 @@ def fingerprint_of(tables: Tables, study_id: int, files: list[str]) -> str:
 
 def _files(tables: Tables, study_id: int, series_id: int) -> Iterator[str]:
     """One line per file of a series; one that says so where the folder cannot be listed."""
+    folder = tables.folder(study_id, series_id)
     try:
-        yield from sorted(map(_describe, os.scandir(tables.folder(study_id, series_id))))
+        if isinstance(folder, Files):
+            yield from (file.described for file in folder.files)
+        else:
+            yield from sorted(map(_describe, os.scandir(folder)))
     except FileNotFoundError:
         yield "no folder"
     except OSError:

@@ -141,7 +141,7 @@ def _read_usable(tables: Tables, row: Any, dropped: pd.Series) -> Series:
     if row.series_description not in SERIES:
         text = f"{row.series_description!r}" if row.series_description else "empty"
         raise DicomError(folder, f"its description is {text}, not one of {', '.join(SERIES)}")
-    series = read_series(folder)
+    series = read_series(folder, as_one=True)
     named_sagittal = row.series_description != AXIAL_T2
     if (series.orientation == "sagittal") != named_sagittal:
         raise DicomError(folder, f"its slices are {series.orientation}")

@@ -53,14 +53,24 @@ class Tables:
         """
         return numbered_folders(self.root / f"{split}_images")
 
+    @property
+    def name(self) -> str:
+        """Of the data, for titles."""
+        return self.root.name
+
+    def series_on_disk(self, study_id: int) -> list[int]:
+        """Ids of the series of a study whose folders are here, ascending, described or not."""
+        return numbered_folders(self.folder(study_id))
+
     def whole_studies(self, split: str = "train") -> list[int]:
         """The studies of a split that can be shown in full: those of `studies(split)` whose images
         of all three kinds of series (Sagittal T1, Sagittal T2/STIR, Axial T2) are on this disk.
 
         If there is none, all of `studies(split)`, so that there is something to show.
         """
-        rows = self.series.itertuples()
-        on_disk = self.series[[isdir(self.folder(r.study_id, r.series_id)) for r in rows]]
+        rows = list(self.series.itertuples())
+        here = {study: set(self.series_on_disk(study)) for study in self.series.study_id.unique()}
+        on_disk = self.series[[r.series_id in here[r.study_id] for r in rows]]
         on_disk = on_disk[on_disk.series_description.isin(SERIES)]
         kinds = on_disk.groupby("study_id").series_description.nunique()
         studies = self.studies(split)
@@ -138,6 +148,26 @@ def load_tables(root: str | Path) -> Tables:
         missing=missing,
         rejected=tuple(rejected),
     )
+
+
+def is_data_folder(path: str | Path) -> bool:
+    """Whether a path is a folder in the competition's layout: one with any of its tables."""
+    return any((Path(path).expanduser() / name).is_file() for name in SCHEMAS)
+
+
+def no_rows() -> dict[str, pd.DataFrame]:
+    """The tables that Tables has, without a row."""
+    train, points, submission = (
+        empty_table(SCHEMAS[name])
+        for name in ("train.csv", "train_label_coordinates.csv", "sample_submission.csv")
+    )
+    series = pd.DataFrame(columns=["study_id", "series_id", "series_description", "split"])
+    return {
+        "labels": long_labels(train),
+        "points": points,
+        "series": series,
+        "submission": submission,
+    }
 
 
 def _read_all(

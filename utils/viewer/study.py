@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -33,7 +32,7 @@ def payload(tables: rsna.Tables, study_id: int, predictions: pd.DataFrame | None
     descriptions = _descriptions(tables, study_id)
     predicted = predictions_of(study_id, predictions)
     images = bytearray()
-    entries, readable = _encode_all(tables.folder(study_id), descriptions, images)
+    entries, readable = _encode_all(tables, study_id, descriptions, images)
     study = {
         "id": study_id,
         **_vocabulary(),
@@ -52,29 +51,29 @@ def _descriptions(tables: rsna.Tables, study_id: int) -> dict[int, str]:
             "tables.studies() lists what is here"
         )
     described = dict(zip(rows.series_id.astype(int), rows.series_description))
-    on_disk = rsna.numbered_folders(tables.folder(study_id))
+    on_disk = tables.series_on_disk(study_id)
     return described | {series: "not described" for series in on_disk if series not in described}
 
 
 def _encode_all(
-    folder: Path, descriptions: dict[int, str], images: bytearray
+    tables: rsna.Tables, study_id: int, descriptions: dict[int, str], images: bytearray
 ) -> tuple[list[dict], dict[int, Series]]:
     """An entry per series, and by id the series that could be read; JPEGs go to `images`."""
-    entries, readable = [], {}
+    entries, readable, here = [], {}, tables.series_on_disk(study_id)
     for series_id, description in descriptions.items():
         entry: dict[str, Any] = {"id": series_id, "description": description, "slices": []}
         try:
-            series = read_series(folder / str(series_id))
+            series = read_series(tables.folder(study_id, series_id), as_one=True)
             entry |= encode(series, images)
             readable[series_id] = series
         except DicomError as error:
-            entry["problem"] = _problem(series_id, error)
+            entry["problem"] = _problem(series_id, error, series_id in here)
         entries.append(entry)
     return entries, readable
 
 
-def _problem(series_id: int, error: DicomError) -> str:
-    if error.path.is_dir():
+def _problem(series_id: int, error: DicomError, is_here: bool) -> str:
+    if is_here:
         return f"Series {series_id} cannot be shown: {error.reason}."
     return (
         f"The images of series {series_id} are not on this disk; part of the download is missing."
