@@ -73,6 +73,7 @@ ARMS = {
 }
 CLEANED, TWO = "doubtful labels left out", "two graders"  # made of what other arms have predicted
 OF_OTHERS = {CLEANED: ["recipe"], TWO: ["recipe", "another seed"]}
+FOLDS = 5
 GRADE_TABLE = "utils.training.grader_samples.grade_table"
 Predict = Callable[[PreparedStudy], np.ndarray]  # logits (25, 3)
 
@@ -119,7 +120,8 @@ def _foramina(prepared: Path, studies: list[int], preset: Preset) -> plain_cnn.F
 
 def out_of_fold(prepared: Path, folder: Path, arm: str, folds: int) -> pd.DataFrame:
     """Logits (study_id, row_id, three columns) and the minutes of each fold, out of fold."""
-    others = [out_of_fold(prepared, folder, other, folds) for other in OF_OTHERS.get(arm, [])]
+    needed = FOLDS if arm == CLEANED else folds  # every label, by a grader that has not seen it
+    others = [out_of_fold(prepared, folder, other, needed) for other in OF_OTHERS.get(arm, [])]
     if arm == TWO:
         return mean_logits(others)
     with patched({GRADE_TABLE: without_doubtful(others[0])} if arm == CLEANED else {}):
@@ -209,7 +211,7 @@ def main() -> None:
     a = parser.parse_args()
     a.scratch.mkdir(parents=True, exist_ok=True)
     prepared = a.scratch / "prepared"
-    prepare.prepare(write_data(a.pictures, a.scratch / "data"), prepared, folds=5)
+    prepare.prepare(write_data(a.pictures, a.scratch / "data"), prepared, folds=FOLDS)
     report(prepared, a.scratch, a.arms, a.folds, a.released)
 
 

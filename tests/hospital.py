@@ -25,6 +25,10 @@ PATIENT = {
     "StudyDescription": "MRT LWS Quixotescu",
     "PatientComments": "Sturz vom Kirschbaum",
 }
+# Their parts; the shortest may be in any text or picture by chance.
+SECRETS = [
+    part for value in PATIENT.values() for part in value.replace("^", " ").split() if len(part) >= 5
+]
 NAMES = {
     "english": {SAGITTAL_T1: "Sag T1 TSE", SAGITTAL_T2: "Sag T2 FRFSE", AXIAL_T2: "Ax T2 L1-S1"},
     "german": {

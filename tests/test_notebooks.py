@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+import hospital
 import nbformat
 import pandas as pd
 import pytest
@@ -250,6 +251,44 @@ def test_the_four_notebooks_end_in_a_valid_scored_submission(executed):
     scores = pd.read_csv(executed / "scores.csv", index_col="prediction")
     assert set(scores.index) == {"weighted prior", "this run"}
     assert len(list((executed / "report").glob("*.html"))) == 2
+
+
+@pytest.fixture(scope="module")
+def exam_zip(executed, tmp_path_factory) -> Path:
+    """A phantom patient as a hospital exports it, with a name, beside scans that nobody grades."""
+    tables = rsna.load_tables(next((executed / "data").glob("phantom-[0-9]*")))
+    made = hospital.Exam(tmp_path_factory.mktemp("exam") / "mri", seed=6)
+    images = hospital.images_of(tables, tables.whole_studies("test")[0])
+    for kind in rsna.SERIES:
+        made.add(images[kind], made.tags_of(kind))
+    made.add_bystanders(images)
+    return Path(shutil.make_archive(str(made.folder), "zip", made.folder))
+
+
+@pytest.mark.notebook
+def test_04_grades_an_exam_in_a_zip_and_tells_nobody_whose_it_is(exam_zip, tmp_path):
+    run("04_infer", tmp_path, "-p", "SOURCE", str(exam_zip), "-p", "RUN", "released")
+    assert len(pd.read_csv(tmp_path / "submission.csv")) == 25
+    assert not (tmp_path / "data").exists()  # no copy of it, and no phantom
+    executed = nbformat.read(tmp_path / "04_infer.ipynb", 4)
+    printed = json.dumps([cell.get("outputs", []) for cell in executed.cells])
+    assert printed.count("graded") >= 3
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) >= 4
+    told = {path.name: path.read_bytes().lower() for path in files}
+    for secret in hospital.SECRETS:
+        assert not [name for name, text in told.items() if secret.lower().encode() in text], secret
+
+
+@pytest.mark.notebook
+def test_01_shows_an_exam_beside_the_phantom(executed, exam_zip, tmp_path):
+    shutil.copytree(executed / "data", tmp_path / "data")
+    run("01_eda", tmp_path, "-p", "SOURCE", str(exam_zip))
+    done = nbformat.read(tmp_path / "01_eda.ipynb", 4)
+    (shown,) = [cell for cell in done.cells if "plots.middle_slices" in cell.source]
+    assert any("image/png" in output.get("data", {}) for output in shown.outputs)
+    (listed,) = [cell for cell in done.cells if cell.source.startswith("own = exam.import_study")]
+    assert listed.outputs[0].text.startswith("Exam(1 study: 9 series, 3 of them graded)")
 
 
 @pytest.mark.notebook

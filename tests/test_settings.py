@@ -100,7 +100,10 @@ def test_settings_of_ones_own_are_kept_whole(capsys):
 
 def test_a_choice_that_cannot_be_used_is_an_error_at_once_and_not_kept(home):
     for wrong, says in (
-        ({"SOURCE": "/no/such/folder"}, "no such folder or file. Use one of phantom, volunteer, sample"),
+        (
+            {"SOURCE": "/no/such/folder"},
+            "no such folder or file. Use one of phantom, volunteer, upload, sample",
+        ),
         ({"PRESET": "big"}, "no preset 'big'; there are demo"),
         ({"PRESET": 5}, "PRESET is 5, no preset"),
         ({"RUN": "a"}, r"RUN = 'a': no finished run there\. Name one of those in .*runs, a folder"),

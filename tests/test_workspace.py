@@ -50,7 +50,9 @@ def test_the_newest_finished_run_is_found_warm_started_or_not(monkeypatch, tmp_p
 
 
 def test_a_folder_that_is_not_there_names_the_choices(tmp_path):
-    choices = "Use one of phantom, volunteer, sample, kaggle, kaggle-raw, the folder with train"
+    choices = (
+        "Use one of phantom, volunteer, upload, sample, kaggle, kaggle-raw, the folder with train"
+    )
     with pytest.raises(LumbarError, match=rf"no such folder or file\. {choices}"):
         workspace.open_workspace(str(tmp_path / "none"))
 

@@ -145,8 +145,16 @@ def _static(model_id: str, state: dict) -> dict:
     if viewers:
         return {"text/html": "".join(viewer_html(_payload(model)) for model in viewers)}
     values = [model["state"].get("value") for model in models]
-    text = " ".join(value for value in values if isinstance(value, str))
-    return {"text/plain": unescape(text).translate(SPACES).strip()}
+    texts = [_text(value) for value in values if isinstance(value, str)]
+    lines = "\n" if any("\n" in text for text in texts) else " "
+    return {"text/plain": lines.join(texts).translate(SPACES).strip()}
+
+
+def _text(value: str) -> str:
+    """What a widget says, without its markup: a line for each line that it shows."""
+    if "</" not in value:
+        return unescape(value)
+    return BeautifulSoup(value.replace("<br>", "\n"), "html.parser").get_text()
 
 
 def _models(model_id: str, state: dict) -> Iterator[dict]:

@@ -20,11 +20,12 @@ PERCENTILES = (1, 99.5)  # shown as black and white
 
 
 class SeriesTable(ipywidgets.VBox):
-    """The series of an exam; `exam` is the exam with what was chosen in the lists."""
+    """The series of an exam. `lists` has the list of each by its id; `exam` is the exam with what
+    was chosen in them."""
 
     def __init__(self, exam: Exam):
         self.exam = exam
-        self._lists: dict[int, ipywidgets.Dropdown] = {}
+        self.lists: dict[int, ipywidgets.Dropdown] = {}
         rows: list[ipywidgets.Widget] = []
         for study, group in exam.candidates.items():
             rows.append(ipywidgets.HTML(f"<b>Study {study}</b>"))
@@ -36,13 +37,13 @@ class SeriesTable(ipywidgets.VBox):
         options = [*((name, name) for name in SERIES), (NOT_GRADED, "")]
         chosen = ipywidgets.Dropdown(options=options, value=kind, layout={"width": "160px"})
         chosen.observe(self._choose, "value")
-        self._lists[one.series_id] = chosen
+        self.lists[one.series_id] = chosen
         text = ipywidgets.HTML(_text(one), layout={"width": "520px"})
         return ipywidgets.HBox([_picture(one), chosen, text], layout={"align_items": "center"})
 
     def _choose(self, _: dict) -> None:
         """What the lists show is what is graded."""
-        kinds: dict[str | int, str] = {of: chosen.value for of, chosen in self._lists.items()}
+        kinds: dict[str | int, str] = {of: chosen.value for of, chosen in self.lists.items()}
         self.exam = self.exam.with_kinds(kinds)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from utils.course import kaggle, settings
 from utils.course.environment import PROJECT, environment, home, report
-from utils.course.volunteer import fetch_volunteer
+from utils.course.exams import fetch_volunteer, upload
 from utils.errors import LumbarError
 from utils.phantom import make_dataset
 from utils.presets import SPACING_MM, Preset, PresetError, get_preset, names_a_folder, shaped_like
@@ -41,7 +41,8 @@ RELEASED = PROJECT / "released"  # the run that ships with the project; see its 
 SAMPLE_STUDIES = 3  # of the real data, to be looked at
 _SAMPLE = re.compile(r"sample(?: \d{1,4})?")  # "sample", or "sample 20"
 MOUNT = Path("/content/drive")  # where Colab mounts Google Drive
-SOURCES = ("phantom", "volunteer", "sample", "kaggle", "kaggle-raw")
+SOURCES = ("phantom", "volunteer", "upload", "sample", "kaggle", "kaggle-raw")
+_BRING = {"volunteer": fetch_volunteer, "upload": upload}  # sources that are exams
 RUNS = ("newest", "released", "drive")  # what RUN may be besides folders
 NOT_MOUNTED = (
     "What other notebooks on Colab chose is known here if Google Drive is mounted (the folder icon "
@@ -99,10 +100,11 @@ def open_workspace(
     preset: str | Preset = "demo",
     data: bool = True,
     only_test: bool = False,
+    graded: bool = True,
 ) -> Workspace:
     """The folders for a source: "phantom", "sample", "kaggle", "kaggle-raw", a folder in the
-    competition's layout; or an exam without grades: "volunteer", a folder, a zip or a CD. Beside an
-    exam the data are the phantom.
+    competition's layout; or an exam without grades: "volunteer", "upload" (on Colab), a folder, a
+    zip or a CD. Beside an exam the data are the phantom.
 
     data       make the data ready first: simulate the phantom, or fetch from Kaggle the tables and
                a few studies ("sample", or "sample 20" for so many; "kaggle", where `preparation`
@@ -110,8 +112,9 @@ def open_workspace(
                account that has accepted the rules
     only_test  of a phantom that is not there yet simulate the test studies alone, which is all that
                grading needs, and fetch no others from Kaggle
+    graded     of an exam make the phantom ready, too
 
-    Raises WorkspaceError for a folder that is not there, kaggle.KaggleError and VolunteerError.
+    Raises WorkspaceError for a folder that is not there, kaggle.KaggleError and exams.FetchError.
     """
     preset = get_preset(preset)
     base = home()
@@ -119,7 +122,8 @@ def open_workspace(
     source = "phantom" if exam else source
     if source == "phantom":
         name = preset.phantom.name
-        folder = _phantom_folder(base / "data" / name, preset, data, only_test)
+        folder = base / "data" / name
+        folder = _phantom_folder(folder, preset, data and (graded or not exam), only_test)
     elif source in SOURCES or _SAMPLE.fullmatch(source):
         name = source.removesuffix("-raw").replace(" ", "-")
         folder = _real_folder(base / "data" / name, source, data, only_test)
@@ -312,9 +316,9 @@ def _own_path(source: str) -> Path:
 
 def _exam(source: str, base: Path, data: bool) -> Path | None:
     """The exam that a source names; None for one that names data with grades."""
-    if source == "volunteer":
+    if source in _BRING:
         folder = base / "data" / source
-        return fetch_volunteer(folder) if data else folder
+        return _BRING[source](folder) if data else folder
     if source in SOURCES or _SAMPLE.fullmatch(source):
         return None
     path = _own_path(source)

@@ -83,9 +83,18 @@ class Exam(Tables):
 
     def __repr__(self) -> str:
         used = int(self.found.used.sum())
-        lines = [f"Exam({_count(len(self.candidates), 'study', 'studies')}: "]
-        lines[0] += f"{len(self.found)} series, {used} of them used)"
-        return "\n".join([*lines, *self.notes])
+        studies = _count(len(self.candidates), "study", "studies")
+        return f"Exam({studies}: {len(self.found)} series, {used} of them graded)"
+
+    def __str__(self) -> str:
+        """A line for each series, those that are graded first, and what else is to be said."""
+        found = self.found.sort_values("used", ascending=False, kind="stable")
+        lines = [
+            f"  {'graded' if row.used else 'not used':8}  {row.series_id:>10}  {row.taken_for}: "
+            f"{row.why}{f' (doubtful: {row.doubt})' if row.doubt else ''}"
+            for row in found.itertuples()
+        ]
+        return "\n".join([repr(self), *lines, *self.notes])
 
 
 def import_study(path: str | Path, kinds: Mapping[str | int, str] | None = None) -> Exam:

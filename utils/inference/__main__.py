@@ -34,22 +34,13 @@ def main() -> None:
     kinds = dict(part.partition("=")[::2] for part in a.kind)
     tables, run = tables_of(a.root, kinds), load_runs(a.run)
     if isinstance(tables, Exam):
-        _list_series(tables)
+        print(tables)
     predictions = a.out.with_name("predictions.csv")
     submission = predict(tables, run, a.split, predictions)
     write_atomic(a.out, submission.to_csv(index=False))
     table = read_predictions(predictions)
     _summarise(a.out, len(submission), table)
     _print_scores(tables, run, a.split, submission)
-
-
-def _list_series(exam: Exam) -> None:
-    """What each series of an exam was taken for, and why."""
-    print(exam)
-    for row in exam.found.itertuples():
-        doubt = f" (doubtful: {row.doubt})" if row.doubt else ""
-        used = "graded" if row.used else "not used"
-        print(f"  {row.series_id}: {row.taken_for}, {used}{doubt}: {row.why}")
 
 
 def _summarise(out: Path, rows: int, table: pd.DataFrame) -> None:

@@ -8,7 +8,13 @@ of a data set), `results` (charts of a run) and `grids` (tables as coloured cell
 
 from utils.course.plots.data import canal_points, finding_bars, intensity_histograms, prevalence
 from utils.course.plots.grids import auroc_grid, confusion_grids, grade_grid
-from utils.course.plots.images import crops, draw_slice, show_image, side_by_side
+from utils.course.plots.images import (
+    crops,
+    draw_slice,
+    middle_slices,
+    show_image,
+    side_by_side,
+)
 from utils.course.plots.points import anatomy, draw_points, study_planes
 from utils.course.plots.results import learning_curves, locator_errors, reliability, score_bars
 from utils.course.plots.style import MARK, alt_text, house_style
@@ -29,6 +35,7 @@ __all__ = [
     "intensity_histograms",
     "learning_curves",
     "locator_errors",
+    "middle_slices",
     "prevalence",
     "reliability",
     "score_bars",

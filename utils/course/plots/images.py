@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from utils.course.plots.style import MARK, PALETTE, row_of_panels
-from utils.dicom import Slice
+from utils.dicom import Series, Slice
+from utils.rsna import SERIES
 
 DISPLAY_PERCENTILES = (1, 99.5)  # of a slice: black and white of its display window
 RULER_SHARE = 0.4  # of the width, at most: the ruler must end before the letter in the middle
@@ -70,6 +71,22 @@ def side_by_side(
         draw_slice(ax, one, title)
         if mark_mm is not None:
             ax.plot(*one.to_pixel(mark_mm), "+", color=MARK, ms=22, mew=2)
+    return fig
+
+
+def middle_slices(patients: dict[str, dict[str, Series]]) -> Figure:
+    """The middle slice of each kind of series (columns) of each patient (rows)."""
+    kinds = [kind for kind in SERIES if any(kind in series for series in patients.values())]
+    shape = (len(patients), len(kinds))
+    size = (4.2 * shape[1], 4.4 * shape[0])
+    fig, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
+    for row, (name, series) in zip(axes, patients.items()):
+        for ax, kind in zip(row, kinds):
+            if kind in series:
+                found = series[kind]
+                draw_slice(ax, found.slices[len(found) // 2], f"{name}: {kind}")
+            else:
+                ax.axis("off")
     return fig
 
 

@@ -1,15 +1,20 @@
-"""A real patient without an account: a lumbar MRI whose owner has placed it in the public domain.
+"""Exams that have to be brought here: a volunteer's, who has placed it in the public domain, or one
+from the computer before which a user of Colab sits.
 
-A 0.3 T Hitachi AIRIS Vento, five lumbar series of one man, no grades. github.com/mapconcierge/
-taichi2018Jan_mri05tesla_wakasa (README: data licence CC0; LICENSE: Unlicense). Fetched when it is
-asked for, each file checked by its SHA-256; none of it is in this project.
+The volunteer's: a 0.3 T Hitachi AIRIS Vento, five lumbar series of one man, no grades, at
+github.com/mapconcierge/taichi2018Jan_mri05tesla_wakasa (README: data licence CC0; LICENSE:
+Unlicense). Fetched when it is asked for, each file checked by its SHA-256; none of it is in this
+project.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
+import zipfile
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -17,8 +22,9 @@ import pooch
 import requests
 from tqdm.auto import tqdm
 
+from utils.course.environment import environment
 from utils.errors import LumbarError
-from utils.files import writing
+from utils.files import write_atomic, writing
 
 REPOSITORY = "https://raw.githubusercontent.com/mapconcierge/taichi2018Jan_mri05tesla_wakasa"
 # A commit, and one with the same files by its whole name, for a server that knows no short ones.
@@ -29,18 +35,42 @@ TIMEOUT_S = 30
 MEGABYTES = 36
 
 
-class VolunteerError(LumbarError):
-    """The volunteer's files cannot be fetched."""
+class FetchError(LumbarError):
+    """An exam that cannot be brought here."""
 
 
 def fetch_volunteer(folder: Path) -> Path:
     """The folder with the volunteer's files, fetched where they are not there yet. What has arrived
-    is kept. Raises VolunteerError, or OutputError where they cannot be written."""
+    is kept. Raises FetchError, or OutputError where they cannot be written."""
     known = dict(pd.read_csv(FILES).itertuples(index=False))
     todo = [name for name in known if not _is_there(folder / name, known[name])]
     with _quiet_pooch(), writing(folder):
         for name in tqdm(todo, "fetching a volunteer's MRI", unit="file", disable=not todo):
             _fetch(folder, name, known[name])
+    return folder
+
+
+def upload(folder: Path) -> Path:
+    """The folder with what a user of Colab chooses now, a zip or files, in place of what was chosen
+    before; a choice of nothing leaves that. The names, which may be a patient's, are not kept.
+
+    Raises FetchError outside Colab, and where nothing was ever chosen.
+    """
+    if environment() != "colab":
+        raise FetchError('SOURCE = "upload" is for Colab: give the path of your folder or zip here')
+    from google.colab import files
+
+    chosen = files.upload()  # {name: bytes}; Colab leaves a copy of each under its name
+    if chosen:
+        shutil.rmtree(folder, ignore_errors=True)
+    for number, (name, content) in enumerate(chosen.items(), 1):
+        Path(name).unlink(missing_ok=True)
+        is_zip = zipfile.is_zipfile(BytesIO(content))
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(folder / f"{number}{'.zip' * is_zip}", content)
+    if not folder.is_dir():
+        raise FetchError("No file was chosen: run this cell again")
     return folder
 
 
@@ -62,7 +92,7 @@ def _fetch(folder: Path, name: str, sha256: str) -> None:
             cause = "the connection was lost"
         except ValueError:
             cause = f"{name} is not the file that is known"
-    raise VolunteerError(
+    raise FetchError(
         f"The volunteer's MRI cannot be fetched from github.com ({cause}). What has arrived is "
         "kept: run this cell again later, or set SOURCE to 'phantom'"
     )
