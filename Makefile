@@ -6,10 +6,12 @@
 # make pretend  trainings and notebooks 3 and 4 on a GPU that is only pretended, and the memory that presets take
 # make classic  the viewer in the classic Notebook, with the versions that Colab has
 # make colab    unit tests and notebooks 1 and 4 on Colab's Python and packages (5 GB; needs Python 3.13)
+# make grade    grades an MRI of your own: make grade MRI=~/Desktop/my_mri.zip, leaves a page of it in out/exam/report
 # make lab      JupyterLab on the notebooks
 PYTHON ?= python3
 PRESET ?= demo
 MINUTES ?= 30
+RUN ?= released
 OUT := out
 BIN := .venv/bin
 NOTEBOOKS := 01_eda 02_preprocess 03_train 04_infer
@@ -20,9 +22,9 @@ export LUMBAR_HOME := $(abspath $(OUT))
 # by a factor of five.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run book test check lint soak pretend classic colab lab clean help
+.PHONY: run grade book test check lint soak pretend classic colab lab clean help
 help:
-	@sed -n '1,9s/^# //p' Makefile
+	@sed -n '1,10s/^# //p' Makefile
 
 run: $(NOTEBOOKS:%=$(OUT)/%.html)
 	@echo
@@ -45,6 +47,10 @@ $(OUT)/%.ipynb:
 
 $(OUT)/%.html: $(OUT)/%.ipynb $(SHOWN)
 	@$(BIN)/python -m tools.pages $<
+
+grade: $(BIN)/.ready
+	@mkdir -p $(OUT)/exam
+	@$(BIN)/python -m utils.inference "$(MRI)" "$(RUN)" --out $(OUT)/exam/submission.csv
 
 book: $(OUT)/book/index.html
 	@echo "Open $<"

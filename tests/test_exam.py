@@ -5,15 +5,21 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pandas as pd
 import pytest
 from hospital import NAMES, SECRETS, VENDORS, Exam, images_of, multi_frame, with_dicomdir
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000
 
 from utils import exam, inference, phantom, rsna
 from utils.course.workspace import RELEASED
+from utils.crops import POINT_MM
 from utils.dicom import DicomError, read_series
 from utils.exam import ExamError, import_study
+from utils.exam.headers import Parameters
+from utils.exam.weighting import weighting
 from utils.rsna import AXIAL_T2, SAGITTAL_T1, SAGITTAL_T2, SERIES
 
 FIRST_ECHO_MS = 14.57  # no other scan has it
@@ -235,3 +241,169 @@ def test_a_folder_with_several_series_says_how_to_choose_one(exported):
 def test_a_data_folder_is_read_as_one(clinical, exported):
     assert not isinstance(exam.tables_of(clinical.root), exam.Exam)
     assert isinstance(exam.tables_of(exported), exam.Exam)
+
+
+def turned(image):
+    """The same image stored from its last pixel to its first, as of a patient who lies feet first:
+    what it shows, and where, is the same."""
+    cells = image.pixel_array
+    turn = np.array(image.ImageOrientationPatient, float).reshape(2, 3)
+    rows_mm, columns_mm = map(float, image.PixelSpacing)
+    height, width = cells.shape
+    last = turn[0] * columns_mm * (width - 1) + turn[1] * rows_mm * (height - 1)
+    origin = np.array(image.ImagePositionPatient, float) + last
+    image.ImagePositionPatient = [f"{x:.9f}" for x in origin]
+    image.ImageOrientationPatient = [f"{-x:.10f}" for x in turn.ravel()]
+    image.PatientPosition = "FFS"
+    return with_cells(image, cells[::-1, ::-1])
+
+
+def scaled(image):
+    """As Philips stores it: with a slope of its own for each slice."""
+    slope = 2.0 ** -(int(image.InstanceNumber) % 3)
+    image.RescaleSlope, image.RescaleIntercept = slope, 0
+    return with_cells(image, (image.pixel_array / slope).astype("u2"))
+
+
+def negative(image):
+    """As Hitachi stores it: signed, with values below zero."""
+    cells = image.pixel_array.astype("i2") - 300
+    image.PixelRepresentation = 1
+    image.RescaleIntercept, image.RescaleSlope = 0, 1
+    return with_cells(image, cells)
+
+
+def with_cells(image, cells):
+    image.decompress()
+    image.BitsStored, image.HighBit = 16, 15
+    image.PixelData = np.ascontiguousarray(cells).tobytes()
+    return image
+
+
+def lossy(image):
+    """JPEG 2000 at a tenth of the size."""
+    cells = image.pixel_array
+    image.BitsStored, image.HighBit = 16, 15
+    image.PixelData = encapsulate([imagecodecs.jpeg2k_encode(cells, level=90, codecformat="j2k")])
+    image.file_meta.TransferSyntaxUID = JPEG2000
+    image["PixelData"].is_undefined_length = True
+    image.LossyImageCompression = "01"
+    return image
+
+
+@pytest.mark.parametrize(
+    ("oddity", "most"), [(turned, 1e-6), (scaled, 1e-6), (negative, 1e-6), (lossy, 0.05)]
+)
+def test_whatever_way_a_scanner_stores_it_the_answers_are_the_same(
+    oddity, most, clinical, run, tmp_path
+):
+    study = clinical.whole_studies()[0]
+    expected = inference.predict_studies(clinical, run, "train", [study])
+    made = Exam(tmp_path / "exam", seed=8, vendor="Philips")
+    for kind, images in images_of(clinical, study).items():
+        made.add([oddity(image) for image in images], made.tags_of(kind))
+    predicted = inference.predict_studies(import_study(made.folder), run)
+    grades = list(rsna.GRADE_COLUMNS)
+    difference = predicted[grades].to_numpy() - expected[grades].to_numpy()
+    assert np.abs(difference).max() < most
+    points = list(POINT_MM)
+    moved = predicted[points].to_numpy(float) - expected[points].to_numpy(float)
+    assert np.abs(moved).max() < max(most, 1e-5) * 20
+
+
+@pytest.mark.parametrize(
+    ("tags", "name"),
+    [
+        ({"TE": 100, "TR": 3500}, "T2"),
+        ({"TE": 110, "TR": 1000, "3D": True}, "T2"),
+        ({"TE": 11, "TR": 600}, "T1"),
+        ({"TE": 25, "TR": 462}, "T1"),  # 0.3 tesla
+        ({"TE": 24, "TR": 2200, "TI": 860}, "T1"),  # T1 FLAIR
+        ({"TE": 60, "TR": 4200, "TI": 160}, "STIR"),
+        ({"TE": 80, "TR": 3320, "TI": 110}, "STIR"),  # 0.3 tesla
+        ({"TE": 30, "TR": 4000, "codes": {"IR", "SE"}}, ""),  # perhaps STIR: its TI is missing
+        ({"TE": 15, "TR": 3000}, "proton density"),
+        ({"TE": 120, "TR": 9000, "TI": 2300}, "FLAIR"),
+        ({"TE": 18, "TR": 500, "codes": {"GR"}, "flip": 25}, "T2*"),
+        ({"TE": 3, "TR": 6, "codes": {"GR"}, "flip": 60}, "T1"),
+        ({"TR": 550}, "T1"),
+        ({"TR": 4000}, ""),
+        ({"TE": 12}, ""),
+        ({"contrast": "T2"}, "T2"),
+        ({"contrast": "UNKNOWN"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_weighting_follows_from_the_times(tags, name):
+    assert weighting(parameters(**tags)).name == name
+
+
+def parameters(**tags) -> Parameters:
+    return Parameters(
+        te=tags.get("TE"),
+        tr=tags.get("TR"),
+        ti=tags.get("TI"),
+        flip=tags.get("flip"),
+        b_value=None,
+        thickness=4.0,
+        codes=frozenset(tags.get("codes", {"SE"})),
+        sequence="",
+        contrast=tags.get("contrast", ""),
+        is_3d=tags.get("3D", False),
+        agent=False,
+        body_part="",
+        description="",
+        protocol="",
+    )
+
+
+LEFT_OUT = {
+    "Projection (MIP)": {"ImageType": ["DERIVED", "SECONDARY", "PROJECTION IMAGE"]},
+    "Diffusion": {"ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "ADC"]},
+    "Derived images": {"ImageType": ["DERIVED", "PRIMARY", "OPP_PHASE"]},
+}
+SECOND = {
+    "fat suppressed": {"ScanOptions": "FS"},
+    "STIR": {"InversionTime": 160.0, "EchoTime": 50.0},
+    "three-dimensional, thin slices": {"MRAcquisitionType": "3D"},
+    "Dixon": {"ImageType": ["ORIGINAL", "PRIMARY", "DIXON", "IN_PHASE"]},
+    "put together or reformatted": {"ImageType": ["DERIVED", "SECONDARY", "MPR"]},
+    "gradient echo": {"ScanningSequence": "GR", "EchoTime": 15.0, "FlipAngle": 20.0},
+    "said to be of another region": {"BodyPartExamined": "TSPINE"},
+}
+
+
+@pytest.mark.parametrize(("name", "tags"), LEFT_OUT.items())
+def test_what_shows_no_anatomy_of_its_own_is_never_used(name, tags, clinical, tmp_path):
+    made = Exam(tmp_path / "exam", seed=9)
+    images = images_of(clinical, clinical.whole_studies()[0])[SAGITTAL_T2]
+    made.add(images, made.tags_of(SAGITTAL_T2) | tags)
+    found = import_study(made.folder).found
+    assert found.taken_for.tolist() == [name]
+    assert not found.used.any()
+
+
+@pytest.mark.parametrize(("why", "tags"), SECOND.items())
+def test_a_plain_scan_is_preferred_and_the_other_used_alone(why, tags, clinical, tmp_path):
+    kind = AXIAL_T2 if why == "gradient echo" else SAGITTAL_T2
+    made = Exam(tmp_path / "exam", seed=10)
+    images = images_of(clinical, clinical.whole_studies()[0])[kind]
+    made.add(images, made.tags_of(kind) | tags)
+    alone = import_study(made.folder).found
+    assert (alone.taken_for.item(), alone.used.item()) == (kind, True)
+    assert why in alone.why.item()
+    is_serious = why in ("gradient echo", "said to be of another region")
+    assert bool(alone.doubt.item()) == is_serious
+    plain = made.add(images, made.tags_of(kind))
+    both = import_study(made.folder).found.set_index("series_id")
+    assert both.used.sum() == 1
+    assert both[both.used].why.item().count(";") == 1  # the orientation; TE and TR; nothing else
+    assert plain
+
+
+def test_images_that_were_exported_twice_are_taken_once(exported, clinical, tmp_path):
+    shutil.copytree(exported, tmp_path / "exam" / "once")
+    shutil.copytree(exported, tmp_path / "exam" / "twice")
+    pd.testing.assert_frame_equal(
+        import_study(tmp_path / "exam").found, import_study(exported).found
+    )

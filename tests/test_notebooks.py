@@ -216,10 +216,12 @@ def tagged(source: str, tag: str) -> nbformat.NotebookNode:
     return nbformat.v4.new_code_cell(source, metadata={"tags": [tag]})
 
 
-def run(name: str, home: Path, *parameters: str) -> None:
-    """Execute a notebook, with all its questions answered, on the preset smoke."""
-    lesson = home / f"answered-{name}.ipynb"
-    nbformat.write(answered(nbformat.read(ROOT / f"{name}.ipynb", 4)), lesson)
+def run(name: str, home: Path, *parameters: str, solved: bool = True) -> None:
+    """Execute a notebook on the preset smoke, with all its questions answered and its exercises
+    solved, or as it is."""
+    lesson = home / f"lesson-{name}.ipynb"
+    nb = nbformat.read(ROOT / f"{name}.ipynb", 4)
+    nbformat.write(answered(nb) if solved else nb, lesson)
     papermill = [sys.executable, "-m", "papermill", str(lesson), str(home / f"{name}.ipynb")]
     done = subprocess.run(
         [*papermill, "--no-progress-bar", "-p", "PRESET", "smoke", *parameters],
@@ -233,11 +235,24 @@ def run(name: str, home: Path, *parameters: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory) -> Path:
+def exam_zip(tables, whole_study, tmp_path_factory) -> Path:
+    """A phantom patient as a hospital exports it, with a name, beside scans that nobody grades."""
+    made = hospital.Exam(tmp_path_factory.mktemp("exam") / "mri", seed=6)
+    images = hospital.images_of(tables, whole_study)
+    for kind in rsna.SERIES:
+        made.add(images[kind], made.tags_of(kind))
+    made.add_bystanders(images)
+    return Path(shutil.make_archive(str(made.folder), "zip", made.folder))
+
+
+@pytest.fixture(scope="module")
+def executed(exam_zip, tmp_path_factory) -> Path:
+    """01 with an exam beside the phantom, 02 with a store, all on the phantom."""
     home = tmp_path_factory.mktemp("home")
+    more = {"01_eda": ("SOURCE", str(exam_zip)), "02_preprocess": ("STORE", str(home / "store"))}
     for name in NAMES:
-        store = ("-p", "STORE", str(home / "store")) if name == "02_preprocess" else ()
-        run(name, home, *store)
+        parameters = ("-p", *more[name]) if name in more else ()
+        run(name, home, *parameters)
     return home
 
 
@@ -253,42 +268,26 @@ def test_the_four_notebooks_end_in_a_valid_scored_submission(executed):
     assert len(list((executed / "report").glob("*.html"))) == 2
 
 
-@pytest.fixture(scope="module")
-def exam_zip(executed, tmp_path_factory) -> Path:
-    """A phantom patient as a hospital exports it, with a name, beside scans that nobody grades."""
-    tables = rsna.load_tables(next((executed / "data").glob("phantom-[0-9]*")))
-    made = hospital.Exam(tmp_path_factory.mktemp("exam") / "mri", seed=6)
-    images = hospital.images_of(tables, tables.whole_studies("test")[0])
-    for kind in rsna.SERIES:
-        made.add(images[kind], made.tags_of(kind))
-    made.add_bystanders(images)
-    return Path(shutil.make_archive(str(made.folder), "zip", made.folder))
+@pytest.mark.notebook
+def test_01_shows_an_exam_beside_the_phantom(executed):
+    done = nbformat.read(executed / "01_eda.ipynb", 4)
+    (shown,) = [cell for cell in done.cells if "plots.middle_slices" in cell.source]
+    assert any("image/png" in output.get("data", {}) for output in shown.outputs)
+    (listed,) = [cell for cell in done.cells if cell.source.startswith("own = exam.import_study")]
+    printed = "".join(output.get("text", "") for output in listed.outputs)
+    assert printed.startswith("Exam(1 study: 9 series, 3 of them graded)")
 
 
 @pytest.mark.notebook
 def test_04_grades_an_exam_in_a_zip_and_tells_nobody_whose_it_is(exam_zip, tmp_path):
-    run("04_infer", tmp_path, "-p", "SOURCE", str(exam_zip), "-p", "RUN", "released")
+    run("04_infer", tmp_path, "-p", "SOURCE", str(exam_zip), "-p", "RUN", "released", solved=False)
     assert len(pd.read_csv(tmp_path / "submission.csv")) == 25
     assert not (tmp_path / "data").exists()  # no copy of it, and no phantom
-    executed = nbformat.read(tmp_path / "04_infer.ipynb", 4)
-    printed = json.dumps([cell.get("outputs", []) for cell in executed.cells])
-    assert printed.count("graded") >= 3
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) >= 4
+    assert len(list((tmp_path / "report").iterdir())) == 1
     told = {path.name: path.read_bytes().lower() for path in files}
     for secret in hospital.SECRETS:
         assert not [name for name, text in told.items() if secret.lower().encode() in text], secret
-
-
-@pytest.mark.notebook
-def test_01_shows_an_exam_beside_the_phantom(executed, exam_zip, tmp_path):
-    shutil.copytree(executed / "data", tmp_path / "data")
-    run("01_eda", tmp_path, "-p", "SOURCE", str(exam_zip))
-    done = nbformat.read(tmp_path / "01_eda.ipynb", 4)
-    (shown,) = [cell for cell in done.cells if "plots.middle_slices" in cell.source]
-    assert any("image/png" in output.get("data", {}) for output in shown.outputs)
-    (listed,) = [cell for cell in done.cells if cell.source.startswith("own = exam.import_study")]
-    assert listed.outputs[0].text.startswith("Exam(1 study: 9 series, 3 of them graded)")
 
 
 @pytest.mark.notebook

@@ -15,11 +15,10 @@ import numpy as np
 from utils.exam.files import ExamError
 from utils.exam.recognition import Recognised, recognise
 from utils.exam.scans import Scan
-from utils.rsna import AXIAL_T2, SAGITTAL_T1, SAGITTAL_T2, SERIES
+from utils.rsna import AXIAL_T2, NOT_USED, SAGITTAL_T1, SAGITTAL_T2, SERIES
 
 SAME_HEIGHT_MM = 3.0  # axial images whose centres are nearer show the same
 MOST_IN_COMMON = 0.3  # of its images that an axial scan may share with those used before it
-NOT_USED = "not used"
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,14 @@ class Candidate:
     def doubt(self) -> str:
         """What is doubtful about its kind or its place; "" if nothing is."""
         beside = "most of it is above or below the sagittal images" if self.beside else ""
-        return "; ".join(filter(None, [self.taken_for.doubt, beside]))
+        better = f"there is none without this: {self.taken_for.serious}"
+        worse = better if self.used and self.taken_for.serious else ""
+        return "; ".join(filter(None, [self.taken_for.doubt, worse, beside]))
 
     @property
     def description(self) -> str:
         """As in Tables.series: one of rsna.SERIES if it is graded."""
-        return self.taken_for.kind if self.used else f"{self.taken_for.name}, {NOT_USED}"
+        return self.taken_for.kind if self.used else f"{self.taken_for.name}{NOT_USED}"
 
 
 def candidates(scans: Mapping[int, Scan]) -> list[Candidate]:

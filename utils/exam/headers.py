@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.dicom import DicomError, ImageFile, Slice
+from utils.dicom import ImageFile, Slice
 from utils.dicom.attributes import GROUPS, dataset, frame_count, instance_number, plane, value
 from utils.dicom.content import read_content
 from utils.dicom.errors import Unusable, naming
@@ -218,6 +218,3 @@ def _positive(found: Any) -> float | None:
 def _has_agent(attributes: dict[str, Any]) -> bool:
     named = _code(attributes.get("ContrastBolusAgent")) not in _NO_AGENT
     return named or bool(attributes.get("ContrastBolusAgentSequence"))
-
-
-__all__ = ["DicomError", "Image", "Parameters", "read_images"]

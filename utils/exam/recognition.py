@@ -16,7 +16,7 @@ from utils.dicom import DicomError, read_series
 from utils.exam import fluid
 from utils.exam.headers import Parameters
 from utils.exam.scans import Scan
-from utils.exam.weighting import FLAIR, GRADIENT, PROTON, STIR, T1, T2, UNCLEAR, weighting
+from utils.exam.weighting import GRADIENT, STIR, T1, T2, UNCLEAR, weighting
 from utils.rsna import AXIAL_T2, SAGITTAL_T1, SAGITTAL_T2
 
 KINDS = {
@@ -27,6 +27,7 @@ KINDS = {
     ("axial", GRADIENT): AXIAL_T2,
 }
 FEWEST = {"sagittal": 5, "axial": 3, "coronal": 1}  # images of a scan that is no localizer
+MOST_OF_A_LOCALIZER = 9  # images of one orientation, where its series has two
 WIDEST_GAP_MM = 12  # of a localizer's images, between neighbours
 WHOLE_SPINE_MM = 450
 THIN_MM = 1.6  # a slice of a three-dimensional scan
@@ -35,6 +36,7 @@ LUMBAR = re.compile("L.?SPINE|LUMB|LSS|LWS|SPINE|SPINAL|BACK|SACR|ABDO|PELV|TRUN
 ELSEWHERE = re.compile("^[CT].?SPINE|CERV|THOR|CHEST|HEAD|BRAIN|NECK|KNEE|SHOULD|HIP|HWS|BWS")
 # Words of descriptions in English, German, French, Spanish and Italian.
 _CERVICAL = re.compile(r"cervi|\bhws\b|c-?spine|\bcsp|thora[ck]|dorsal|\bbws\b|t-?spine|hals|brust")
+_LUMBAR_WORD = re.compile(r"lumb|lomb|\blws\b|l-?spine|\bls\b|sacr")
 _AGENT = re.compile(r"\+ ?(c|km|gd|k)\b|\b(km|gd|gad|gado|post|contrast\w*|inject\w*|nach)\b")
 _T1_WORD, _T2_WORD = re.compile(r"t1"), re.compile(r"t2|stir|tirm")
 
@@ -48,6 +50,7 @@ class Recognised:
     reason     what was read from the files, and what speaks against using it
     drawbacks  of a scan that is used only where there is no better one, the worst first
     doubt      why the kind is not sure; "" if it is
+    serious    the drawbacks for which it is doubtful when it is used all the same
     """
 
     name: str
@@ -55,6 +58,7 @@ class Recognised:
     reason: str
     drawbacks: tuple[int, ...] = ()
     doubt: str = ""
+    serious: str = ""
 
 
 def recognise(scan: Scan) -> Recognised:
@@ -68,7 +72,8 @@ def recognise(scan: Scan) -> Recognised:
     against = [(rank, why) for rank, (why, applies) in enumerate(_DRAWBACKS) if applies(scan)]
     reason = "; ".join([f"{_plane(scan)}; {read}", *(why for _, why in against)])
     ranks = tuple(sorted((rank for rank, _ in against), reverse=True))
-    return Recognised(kind or name, kind, reason, ranks, doubt if kind else "")
+    serious = ", ".join(why for rank, why in against if rank >= SERIOUS)
+    return Recognised(kind or name, kind, reason, ranks, doubt if kind else "", serious)
 
 
 def _plane(scan: Scan) -> str:
@@ -125,7 +130,9 @@ def _word(said: str) -> str:
 
 
 def _is_localizer(scan: Scan) -> bool:
-    few = len(scan.images) < FEWEST[scan.orientation]
+    count = len(scan.images)
+    several = scan.orientations > 2 or (scan.orientations == 2 and count <= MOST_OF_A_LOCALIZER)
+    few = count < FEWEST[scan.orientation] or several
     apart = scan.series.gap_mm > WIDEST_GAP_MM and scan.orientation == "sagittal"
     return "LOCALIZER" in scan.scanned.codes or few or apart
 
@@ -158,7 +165,9 @@ def _is_elsewhere(scan: Scan) -> bool:
     part = scan.scanned.body_part
     if ELSEWHERE.search(part):
         return True
-    return not LUMBAR.search(part) and bool(_CERVICAL.search(scan.scanned.words))
+    words = scan.scanned.words
+    is_lumbar = LUMBAR.search(part) or _LUMBAR_WORD.search(words)
+    return not is_lumbar and bool(_CERVICAL.search(words))
 
 
 def _is_suppressed(scan: Scan) -> bool:
@@ -191,4 +200,4 @@ _DRAWBACKS: list[tuple[str, Callable[[Scan], bool]]] = [
     ("images of most of the spine", lambda scan: scan.size_mm > WHOLE_SPINE_MM),
     ("said to be of another region", _is_elsewhere),
 ]
-__all__ = ["FLAIR", "PROTON", "Recognised", "recognise"]
+SERIOUS = 5  # from this one on a scan that is used all the same is doubtful

@@ -93,7 +93,7 @@ def _of_spin_echo(of: Parameters) -> str:
         return UNCLEAR
     if of.tr <= SHORT_TR:
         return T1
-    return PROTON if of.tr >= LONG_TR else UNCLEAR
+    return PROTON if of.tr >= LONG_TR and "IR" not in of.codes else UNCLEAR  # STIR without a TI
 
 
 def _read(of: Parameters) -> str:

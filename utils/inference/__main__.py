@@ -8,10 +8,11 @@ import pandas as pd
 from utils import cli, metrics
 from utils.exam import Exam, tables_of
 from utils.files import write_atomic
+from utils.inference import report
 from utils.inference.prediction import PRIOR
 from utils.inference.run import Run, load_runs
 from utils.inference.studies import known_grades, predict, read_predictions
-from utils.rsna import SERIES, Tables, studies_of
+from utils.rsna import CONDITIONS, GRADE_COLUMNS, GRADES, SERIES, Tables, studies_of
 
 
 def main() -> None:
@@ -40,13 +41,34 @@ def main() -> None:
     write_atomic(a.out, submission.to_csv(index=False))
     table = read_predictions(predictions)
     _summarise(a.out, len(submission), table)
-    _print_scores(tables, run, a.split, submission)
+    if isinstance(tables, Exam):
+        _show(tables, table, a.out.parent / "report", run)
+    else:
+        _print_scores(tables, run, a.split, submission)
+
+
+def _show(exam: Exam, table: pd.DataFrame, folder: Path, run: Run) -> None:
+    """The most probable grades of each study as a table, and a page of its own."""
+    best = table[list(GRADE_COLUMNS)].to_numpy().argmax(1)
+    text = [f"{GRADES[k]} {p:.0%}" for k, p in zip(best, table[list(GRADE_COLUMNS)].max(axis=1))]
+    for study_id, rows in table.assign(text=text).groupby("study_id"):
+        page = report.write_report(
+            exam, study_id, rows, folder / f"{study_id}.html", f"run {run.signature}"
+        )
+        grid = rows.pivot(index="level", columns="condition", values="text")[list(CONDITIONS)]
+        names = [name.replace("Neural Foraminal", "Foraminal") for name in grid]
+        print(grid.set_axis(names, axis=1).rename_axis(None, axis=1).to_string())
+        print(f"Look at every one of them on the images: {page}\nFor teaching, not for diagnosis.")
 
 
 def _summarise(out: Path, rows: int, table: pd.DataFrame) -> None:
     """What was written, and every note."""
     unseen = (table.source == PRIOR).sum()
-    print(f"{out}: {rows} rows, {table.study_id.nunique()} studies, {unseen} from the prior")
+    studies = table.study_id.nunique()
+    print(
+        f"{out}: {rows} rows, {studies} {'study' if studies == 1 else 'studies'}, "
+        f"{unseen} of them not seen and from the prior"
+    )
     noted = table[table.note != ""]
     for (study_id, note), group in noted.groupby(["study_id", "note"], sort=False):
         print(f"  {study_id}: {len(group)} rows, {note}")

@@ -17,7 +17,7 @@ from utils import __version__
 from utils.crops import POINT_MM, as_uint8, crop, nearest
 from utils.errors import LumbarError
 from utils.files import write_atomic, writing
-from utils.inference.prediction import PRIOR
+from utils.inference.prediction import DOUBT, PRIOR
 from utils.prepare import PreparedStudy, prepare_study
 from utils.rsna import (
     AXIAL_T2,
@@ -76,7 +76,15 @@ def write_report(
         f"<h1>Lumbar spine study {int(study_id)}</h1>\n<p class=warning>{NOT_FOR_DIAGNOSIS}</p>\n"
     )
     heading = "<h2 class=screen>Images, labels and predictions</h2>\n"
-    above = _STYLE + title + _grid(rows) + _fallbacks(rows, study) + _crops(rows, study) + heading
+    above = (
+        _STYLE
+        + title
+        + _doubts(rows)
+        + _grid(rows)
+        + _fallbacks(rows, study)
+        + _crops(rows, study)
+        + heading
+    )
     origin = f"{model} · data {tables.name} · lumbar-spine-notebooks {__version__}"
     below = f"<p class=small>{html.escape(origin)} · {NOT_FOR_DIAGNOSIS}</p>\n"
     path = Path(path)
@@ -99,6 +107,16 @@ def _rows_of(predictions: pd.DataFrame, study_id: int) -> pd.DataFrame:
             "grade it first with inference.predict_studies"
         )
     return rows
+
+
+def _doubts(rows: pd.DataFrame) -> str:
+    """What makes the levels of the whole study doubtful, once, before any grade."""
+    doubts = [note for note in dict.fromkeys(rows.note.fillna("")) if note.startswith(DOUBT)]
+    return "".join(
+        f"<p class=warning><b>The levels are {html.escape(note)}.</b> "
+        "Look where each cross is before you read a grade.</p>\n"
+        for note in doubts
+    )
 
 
 def _grid(rows: pd.DataFrame) -> str:
@@ -134,15 +152,17 @@ def _cell(row: Any) -> str:
     )
     numbers = " / ".join(f"{100 * q:.0f}" for q in p)
     unseen = " · not seen: prior" if row.source == PRIOR else ""
+    doubtful = " · level doubtful" if str(row.note).startswith(DOUBT) else ""
     return (
         f"<td>{_most_probable(row)}<div class=bar>{bar}</div>"
-        f"<span class=small>{numbers}{unseen}</span></td>"
+        f"<span class=small>{numbers}{unseen}{doubtful}</span></td>"
     )
 
 
 def _fallbacks(rows: pd.DataFrame, study: PreparedStudy) -> str:
     """What could not be seen, and what was predicted in its place."""
-    noted = rows[rows.note.fillna("") != ""]
+    notes = rows.note.fillna("")
+    noted = rows[(notes != "") & ~notes.str.startswith(DOUBT)]
     lines = []
     for row in noted.itertuples():
         fallback = "weighted prior; " if row.source == PRIOR else ""

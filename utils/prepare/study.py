@@ -13,7 +13,7 @@ from utils.dicom import DicomError, Series, in_order, read_series
 from utils.prepare.normalisation import prepare_series
 from utils.prepare.points import contradictory_points, points_in_mm
 from utils.presets import SPACING_MM
-from utils.rsna import AXIAL_T2, SERIES, Tables, known_faults
+from utils.rsna import AXIAL_T2, NOT_USED, SERIES, Tables, known_faults
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,8 @@ def _usable_series(
     dropped = faults[faults.action == "drop series"].set_index("series_id").kind
     usable, left_out = [], []
     for row in tables.series_of(study_id).itertuples():
+        if row.series_description.endswith(NOT_USED):
+            continue
         what = f"series {row.series_id} ({row.series_description})"
         try:
             series = _read_usable(tables, row, dropped)

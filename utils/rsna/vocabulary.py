@@ -44,6 +44,7 @@ FAMILY = dict(
 # Kinds of series, and the one on which each condition is marked
 SERIES = ("Sagittal T1", "Sagittal T2/STIR", "Axial T2")
 SAGITTAL_T1, SAGITTAL_T2, AXIAL_T2 = SERIES
+NOT_USED = ", not used"  # how the description of a series ends that is to be shown, not graded
 SERIES_OF_FAMILY = {_SPINAL: SAGITTAL_T2, _FORAMINAL: SAGITTAL_T1, _SUBARTICULAR: AXIAL_T2}
 SERIES_OF = {condition: SERIES_OF_FAMILY[FAMILY[condition]] for condition in CONDITIONS}
 
