@@ -152,7 +152,8 @@ def test_requirements_add_to_colab_and_replace_nothing():
         else:
             added.add(one.name)
     decoders = {"imagecodecs", "pylibjpeg", "pylibjpeg-rle", "python-gdcm"}
-    assert added - PART_OF_COLAB == {"pandera", "pydicom", "grad-cam", "remotezip"} | decoders
+    few = {"pandera", "pydicom", "grad-cam", "remotezip", "pooch"}
+    assert added - PART_OF_COLAB == few | decoders
 
 
 # --- links ----------------------------------------------------------------------------------------
