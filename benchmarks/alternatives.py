@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from utils.models import Grader
-from utils.models.grader import standardised
+from utils.models.grader import in_place, standardised
 from utils.training.losses import mean_of
 
 EPSILON = 1e-5  # keeps a division finite
@@ -44,10 +44,22 @@ def unchanged(x: Tensor) -> Tensor:
     return x
 
 
+def attending_to_what_is_seen(grader: Grader, crops: Tensor, exists: Tensor) -> Tensor:
+    """Logits where no target attends to one that has no view at all."""
+    there = exists.flatten().nonzero()[:, 0]
+    views, _ = grader.pool_slices(grader.encode_slices(crops, there))
+    tokens = grader.target_tokens(in_place(views, exists, there), exists)
+    seen = torch.zeros_like(tokens[..., 0], dtype=torch.bool)
+    seen = seen.index_add(1, grader.view_target, exists)  # (B, T), of booleans: any
+    unseen = ~seen & seen.any(1, keepdim=True)  # all are, where none is seen
+    return grader.classify(grader.transformer(tokens, src_key_padding_mask=unseen))
+
+
 ENCODE = "utils.models.grader.Grader.encode_slices"
 WITHIN_STUDY = {ENCODE: within_study}
 NOT_NORMALISED = {ENCODE: encoded}
 NOT_STANDARDISED = {"utils.models.grader.standardised": unchanged}
 NO_PRIOR = {"utils.models.grader.Grader.expect": lambda grader, prior: None}
 OWN_WEIGHTS = {"utils.training.trainer.mean_of": own_weights}
+SEEN = {"utils.models.grader.Grader.forward": attending_to_what_is_seen}
 ALONE = {"torch.nn.TransformerEncoder.forward": lambda transformer, tokens: tokens}

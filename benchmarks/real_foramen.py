@@ -26,6 +26,7 @@ from benchmarks.alternatives import (
     NOT_NORMALISED,
     NOT_STANDARDISED,
     OWN_WEIGHTS,
+    SEEN,
     WITHIN_STUDY,
 )
 from benchmarks.t1_pictures import write_data
@@ -57,6 +58,7 @@ ARMS = {
     "crops not standardised": Variant(training=NOT_STANDARDISED),
     "heads that do not begin with the prior": Variant(training=NO_PRIOR),
     "foramina graded one by one": Variant(training=ALONE),
+    "targets attend to those that are seen": Variant(training=SEEN),
     "batch of 2": Variant({"batch": 2}),
     "batch of 2, divided by its own weights": Variant({"batch": 2}, training=OWN_WEIGHTS),
     "crops of 40 mm": Variant({"crop_mm": 40.0}),
