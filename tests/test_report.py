@@ -3,6 +3,7 @@ contain."""
 
 import shutil
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from utils import inference, metrics, prepare, rsna
 from utils.crops import POINT_MM, point_table
 from utils.errors import LumbarError
 from utils.inference import report
+from utils.inference.prediction import level_doubt
 from utils.presets import Preset
 from utils.rsna import CANAL, GRADE_COLUMNS, TARGETS
 
@@ -138,3 +140,22 @@ def test_it_prints_without_the_viewer(tables, predictions, whole_study, tmp_path
     assert page.locator("table.grid").is_visible()
     assert len(page.pdf(format="A4")) > 10_000
     page.close()
+
+
+def test_a_doubt_about_the_levels_is_said_once_above_the_grades(
+    tables, predictions, whole_study, tmp_path
+):
+    """And what else there is to say of a prediction is said where it was."""
+    canal = predictions.condition == CANAL
+    moved = predictions.z_mm.where(~canal | (predictions.level != "L4/L5"), predictions.z_mm + 25)
+    doubtful = predictions.assign(z_mm=moved)
+    doubt = level_doubt(doubtful.loc[canal, POINT_MM].to_numpy(float))
+    assert doubt
+    notes = [f"{doubt}; seen without Axial T2" if k == 3 else doubt for k in range(len(TARGETS))]
+    noted = doubtful.assign(note=notes)
+    page = report.write_report(tables, whole_study, noted, tmp_path / "study.html").read_text()
+    above_the_viewer = page[: page.index("Images, labels and predictions")]
+    assert above_the_viewer.count(escape(doubt)) == 1
+    assert page.index(escape(doubt)) < page.index("<table class=grid")
+    assert above_the_viewer.count("level doubtful") == len(TARGETS)
+    assert f"<li>{CANAL} L4/L5: seen without Axial T2</li>" in page

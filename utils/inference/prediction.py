@@ -71,7 +71,7 @@ def _predicted(run: Run, study: PreparedStudy) -> pd.DataFrame:
     notes = [_note(study, views, *of) for of in zip(TARGETS, visible, absent)]
     doubt = level_doubt(points[CANAL_ROWS])
     if doubt:
-        notes = [note or doubt for note in notes]
+        notes = ["; ".join(filter(None, [doubt, note])) for note in notes]
     images = [_image_of(study, *of) for of in zip(TARGETS, points)]
     sources = np.where(visible, MODEL, PRIOR)
     found = _Located(points, confidence, images)

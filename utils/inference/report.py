@@ -17,10 +17,11 @@ from utils import __version__
 from utils.crops import POINT_MM, as_uint8, crop, nearest
 from utils.errors import LumbarError
 from utils.files import write_atomic, writing
-from utils.inference.prediction import DOUBT, PRIOR
+from utils.inference.prediction import DOUBT, PRIOR, level_doubt
 from utils.prepare import PreparedStudy, prepare_study
 from utils.rsna import (
     AXIAL_T2,
+    CANAL,
     CONDITIONS,
     GRADE_COLOURS,
     GRADE_COLUMNS,
@@ -79,7 +80,7 @@ def write_report(
     above = (
         _STYLE
         + title
-        + _doubts(rows)
+        + _warning(_doubt_of(rows))
         + _grid(rows)
         + _fallbacks(rows, study)
         + _crops(rows, study)
@@ -109,13 +110,21 @@ def _rows_of(predictions: pd.DataFrame, study_id: int) -> pd.DataFrame:
     return rows
 
 
-def _doubts(rows: pd.DataFrame) -> str:
-    """What makes the levels of the whole study doubtful, once, before any grade."""
-    doubts = [note for note in dict.fromkeys(rows.note.fillna("")) if note.startswith(DOUBT)]
-    return "".join(
-        f"<p class=warning><b>The levels are {html.escape(note)}.</b> "
+def _doubt_of(rows: pd.DataFrame) -> str:
+    """Why the levels of the whole study are doubtful, which each of its notes begins with; "" if
+    they are not."""
+    canal = rows[rows.condition == CANAL].set_index("level").reindex(LEVELS)
+    doubt = level_doubt(canal[POINT_MM].to_numpy(float))
+    return doubt if rows.note.fillna("").str.startswith(doubt).any() else ""
+
+
+def _warning(doubt: str) -> str:
+    """Once, before any grade."""
+    return (
+        f"<p class=warning><b>The levels are {html.escape(doubt)}.</b> "
         "Look where each cross is before you read a grade.</p>\n"
-        for note in doubts
+        if doubt
+        else ""
     )
 
 
@@ -161,8 +170,9 @@ def _cell(row: Any) -> str:
 
 def _fallbacks(rows: pd.DataFrame, study: PreparedStudy) -> str:
     """What could not be seen, and what was predicted in its place."""
-    notes = rows.note.fillna("")
-    noted = rows[(notes != "") & ~notes.str.startswith(DOUBT)]
+    doubt = _doubt_of(rows)
+    notes = rows.note.fillna("").str.removeprefix(doubt).str.removeprefix("; ")
+    noted = rows.assign(note=notes)[notes != ""]
     lines = []
     for row in noted.itertuples():
         fallback = "weighted prior; " if row.source == PRIOR else ""
