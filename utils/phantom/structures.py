@@ -1,0 +1,61 @@
+"""Which structure each pixel of a slice shows: what a segmentation learns from a phantom.
+
+The slice is painted with tissues that are 1 where one group of tissues is and 0 elsewhere, which
+gives how much of each pixel that group fills; where in the spine a pixel lies tells the rest: bone
+in front of the canal is a vertebral body, bone behind it the arch, bone below the last graded disc
+the sacrum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from utils.dicom import Slice
+from utils.phantom.axis import step_of
+from utils.phantom.signal import TISSUES
+from utils.phantom.spine import Spine
+from utils.phantom.tissue import paint, points_of
+
+STRUCTURES = ("background", "vertebral body", "disc", "thecal sac", "sacrum", "arch")
+BACKGROUND, BODY, DISC, SAC, SACRUM, ARCH = range(len(STRUCTURES))
+
+# Tissues that are told apart, two groups to a painting: of water and of fat, as an image has both.
+_BONE, _DISC = ("marrow", "cortex", "vein"), ("annulus", "nucleus", "dry nucleus")
+_FLUID, _ROOT = ("csf", "cord"), ("root",)
+THIN_MM = 0.5  # of the slice: of neighbouring structures the one in its middle counts
+MOSTLY = 0.5  # of a pixel
+BEHIND_BODIES_MM = 1.0  # v: what is further behind is arch; the posterior wall is at 0
+BESIDE_SAC_MM, BEHIND_SAC_MM = 14.0, 24.0  # u and v: within them a root is one in the sac
+SPINE_MM = (40.0, 48.0)  # u on either side, and greatest v, of all structures
+IN_FRONT_MM = 4.0  # of the bodies' depth, with osteophytes: what lies further in front is a vessel
+
+
+def structures(spine: Spine, plane: Slice) -> np.ndarray:
+    """(H, W) uint8, positions in STRUCTURES, of a slice whose pixels give only its size."""
+    bone, disc = _filled(spine, plane, _BONE, _DISC)
+    fluid, root = _filled(spine, plane, _FLUID, _ROOT)
+    s, u, v = spine.to_spine(points_of(plane).reshape(3, -1)).reshape(3, *bone.shape)
+    side, behind = SPINE_MM
+    front = spine.tables["body_depth"][step_of(s.ravel(), spine.axis.samples)].reshape(s.shape)
+    near = (np.abs(u) < side) & (v < behind) & (v > -front - IN_FRONT_MM)
+    is_sacral = s > spine.discs[spine.graded][-1, 1]
+    in_sac = (np.abs(u) < BESIDE_SAC_MM) & (v > -2) & (v < BEHIND_SAC_MM)
+    found = np.zeros(bone.shape, np.uint8)
+    for code, where in (
+        (BODY, near & (bone > MOSTLY) & (v <= BEHIND_BODIES_MM)),
+        (ARCH, near & (bone > MOSTLY) & (v > BEHIND_BODIES_MM)),
+        (DISC, near & (disc > MOSTLY)),
+        (SACRUM, near & is_sacral & (bone + disc > MOSTLY)),
+        (SAC, near & in_sac & (fluid + root > MOSTLY)),
+    ):
+        found[where] = code
+    return found
+
+
+def _filled(
+    spine: Spine, plane: Slice, group: tuple[str, ...], other: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) and (H, W): how much of each pixel two groups of tissues fill."""
+    signal = {name: complex(name in group, name in other) for name in TISSUES}
+    painted = paint(spine, signal, plane, THIN_MM)
+    return painted.real, painted.imag
