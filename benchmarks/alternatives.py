@@ -1,9 +1,10 @@
 """Parts of a recipe as they could have been: for ablation and real_foramen, by their full names."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from utils.models import Grader
+from utils.models.grader import _transformer as grader_transformer
 from utils.models.grader import in_place, standardised
 from utils.training.losses import mean_of
 
@@ -55,11 +56,23 @@ def attending_to_what_is_seen(grader: Grader, crops: Tensor, exists: Tensor) -> 
     return grader.classify(grader.transformer(tokens, src_key_padding_mask=unseen))
 
 
+def silent_transformer(width: int, dropout: float) -> nn.TransformerEncoder:
+    """One that adds nothing at first, so that targets are graded one by one until it has learnt
+    what the others tell."""
+    transformer = grader_transformer(width, dropout)
+    for layer in transformer.layers:
+        for last in (layer.self_attn.out_proj, layer.linear2):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+    return transformer
+
+
 ENCODE = "utils.models.grader.Grader.encode_slices"
 WITHIN_STUDY = {ENCODE: within_study}
 NOT_NORMALISED = {ENCODE: encoded}
 NOT_STANDARDISED = {"utils.models.grader.standardised": unchanged}
 NO_PRIOR = {"utils.models.grader.Grader.expect": lambda grader, prior: None}
 OWN_WEIGHTS = {"utils.training.trainer.mean_of": own_weights}
+SILENT = {"utils.models.grader._transformer": silent_transformer}
 SEEN = {"utils.models.grader.Grader.forward": attending_to_what_is_seen}
 ALONE = {"torch.nn.TransformerEncoder.forward": lambda transformer, tokens: tokens}

@@ -27,6 +27,7 @@ from benchmarks.alternatives import (
     NOT_STANDARDISED,
     OWN_WEIGHTS,
     SEEN,
+    SILENT,
     WITHIN_STUDY,
 )
 from benchmarks.t1_pictures import write_data
@@ -59,6 +60,7 @@ ARMS = {
     "heads that do not begin with the prior": Variant(training=NO_PRIOR),
     "foramina graded one by one": Variant(training=ALONE),
     "targets attend to those that are seen": Variant(training=SEEN),
+    "a transformer that adds nothing at first": Variant(training=SILENT),
     "batch of 2": Variant({"batch": 2}),
     "batch of 2, divided by its own weights": Variant({"batch": 2}, training=OWN_WEIGHTS),
     "crops of 40 mm": Variant({"crop_mm": 40.0}),

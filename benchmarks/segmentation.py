@@ -35,9 +35,11 @@ from utils.phantom.structures import ARCH, BODY, DISC, SAC, STRUCTURES, structur
 SPINES, SLICES = 240, 4  # of each spine
 PX, MM = 320, 1.0  # of a simulated slice
 CROP_PX = 256  # of what the net is trained on
-STEPS, BATCH, RATE = 1500, 4, 2e-3
+STEPS, BATCH, RATE = 2000, 4, 2e-3
+CONSTANT = 0.6  # of the steps, before the rate falls
 WIDTH = 16
 PERCENTILE = 99.0  # of a slice becomes 1
+LOCAL_PX = 31  # side of the square in which intensities are made even
 AVERAGED = 0.995  # of the weights, from step to step
 AWAY_MM = (4.0, 10.0, 20.0)  # of slices from the middle, standard deviations
 # What a drawn mask calls 1, 2, 3.
@@ -90,9 +92,25 @@ def augmented(images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) 
     x = warp(torch.from_numpy(images)[:, None].float() / 255, affine, CROP_PX)
     one_hot = F.one_hot(torch.from_numpy(labels).long(), len(STRUCTURES))
     y = warp(one_hot.permute(0, 3, 1, 2).float(), affine, CROP_PX).argmax(1)
-    vectors = np.array([intensity.sample(rng, "randomised") for _ in images])
+    kind = str(rng.choice(["scanner", "randomised"]))
+    vectors = np.array([intensity.sample(rng, kind) for _ in images])
     seeds = rng.integers(2**31, size=len(images)).tolist()
-    return intensity.apply(x, torch.from_numpy(vectors), seeds, "randomised"), y
+    return even(intensity.apply(x, torch.from_numpy(vectors), seeds, kind)), y
+
+
+def even(x: Tensor) -> Tensor:
+    """Images (n, 1, H, W), each pixel against the mean and the spread of its surroundings: a coil
+    fades with depth, tissues do not."""
+    mean, square = _smoothed(x), _smoothed(x * x)
+    spread = (square - mean * mean).clamp(min=0).sqrt()
+    return ((x - mean) / (spread + 0.05)).clamp(-3, 3) / 6 + 0.5
+
+
+def _smoothed(x: Tensor) -> Tensor:
+    """The mean of a square round each pixel, first along rows, then along columns."""
+    half = LOCAL_PX // 2
+    padded = F.pad(x, (half, half, half, half), mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(padded, (1, LOCAL_PX), 1), (LOCAL_PX, 1), 1)
 
 
 def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
@@ -123,7 +141,9 @@ def trained(scratch: Path, steps: int = STEPS) -> UNet:
         return net.eval()
     images, labels = phantoms(scratch)
     optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps)
+    falling = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min(1.0, (step + 1) / 50, (1 - step / steps) / (1 - CONSTANT))
+    )
     rng = np.random.default_rng(1)
     with tqdm(range(steps), "training", unit="step") as bar:
         for _ in bar:
@@ -134,7 +154,7 @@ def trained(scratch: Path, steps: int = STEPS) -> UNet:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
             optimiser.step()
-            schedule.step()
+            falling.step()
             mean.update_parameters(net)
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
     net.load_state_dict(mean.module.state_dict())
@@ -151,7 +171,7 @@ def segmented(net: UNet, pixels: np.ndarray, row_mm: float, column_mm: float) ->
     x = torch.from_numpy(as_bytes(pixels.astype(np.float32)))[None, None].float() / 255
     resized = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
     padded = F.pad(resized, (0, -size[1] % 32, 0, -size[0] % 32))
-    logits = full_size(net, padded)[..., : size[0], : size[1]]
+    logits = full_size(net, even(padded))[..., : size[0], : size[1]]
     back = F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
     return back[0].argmax(0).numpy().astype(np.uint8)
 
