@@ -14,10 +14,12 @@ import pandas as pd
 import torch
 from joblib import delayed
 from PIL import Image
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from benchmarks import spider
 from benchmarks.variants import write_table
 from utils import cli
 from utils.files import write_atomic
@@ -31,6 +33,7 @@ from utils.phantom.planes import TO_FEET, TO_LEFT, empty_slice
 from utils.phantom.protocols import sample_protocols, with_contrast_jitter
 from utils.phantom.signal import render
 from utils.phantom.structures import ARCH, BODY, DISC, SAC, STRUCTURES, structures
+from utils.rsna import LEVELS
 
 SPINES, SLICES = 240, 4  # of each spine
 PX, MM = 320, 1.0  # of a simulated slice
@@ -41,6 +44,9 @@ WIDTH = 16
 PERCENTILE = 99.0  # of a slice becomes 1
 LOCAL_PX = 31  # side of the square in which intensities are made even
 AVERAGED = 0.995  # of the weights, from step to step
+LEAST_DISC_MM2 = 25  # of a component; smaller ones are specks
+SHORTEST = 0.6  # of the patient's usual disc; seen on these patients to leave out S1/S2 remnants
+ON_AXIS_MM = 4.0
 AWAY_MM = (4.0, 10.0, 20.0)  # of slices from the middle, standard deviations
 # What a drawn mask calls 1, 2, 3.
 DRAWN = {"vertebra": (BODY, ARCH), "disc": (DISC,), "canal": (SAC,)}
@@ -163,9 +169,14 @@ def trained(scratch: Path, steps: int = STEPS) -> UNet:
     return net.eval()
 
 
-@torch.inference_mode()
 def segmented(net: UNet, pixels: np.ndarray, row_mm: float, column_mm: float) -> np.ndarray:
     """(H, W) uint8 structures of one real slice (H, W)."""
+    return probabilities(net, pixels, row_mm, column_mm).argmax(0).astype(np.uint8)
+
+
+@torch.inference_mode()
+def probabilities(net: UNet, pixels: np.ndarray, row_mm: float, column_mm: float) -> np.ndarray:
+    """(structures, H, W) of one real slice (H, W)."""
     height, width = pixels.shape
     size = (round(height * row_mm / MM), round(width * column_mm / MM))
     x = torch.from_numpy(as_bytes(pixels.astype(np.float32)))[None, None].float() / 255
@@ -173,7 +184,7 @@ def segmented(net: UNet, pixels: np.ndarray, row_mm: float, column_mm: float) ->
     padded = F.pad(resized, (0, -size[1] % 32, 0, -size[0] % 32))
     logits = full_size(net, even(padded))[..., : size[0], : size[1]]
     back = F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
-    return back[0].argmax(0).numpy().astype(np.uint8)
+    return back[0].softmax(0).numpy()
 
 
 def dice_of_patients(folder: Path, net: UNet) -> pd.DataFrame:
@@ -193,6 +204,66 @@ def dice_of_patients(folder: Path, net: UNet) -> pd.DataFrame:
     return pd.DataFrame(rows, index=list(DRAWN)).T.rename_axis("patient")
 
 
+def counted(found: np.ndarray, row_mm: float, column_mm: float) -> np.ndarray:
+    """(n, 2) mm to the back and to the feet: the middle of the sac at each of the lowest five discs
+    of a middle slice (H, W), the lowest first. A remnant between S1 and S2 is shorter than discs
+    are."""
+    size = np.array([column_mm, row_mm])
+    sac = np.argwhere(found == SAC)[:, ::-1] * size
+    numbered, count = ndimage.label(found == DISC)
+    discs = [np.argwhere(numbered == k + 1)[:, ::-1] * size for k in range(count)]
+    discs = [disc for disc in discs if len(disc) * row_mm * column_mm > LEAST_DISC_MM2]
+    axes = [_axis(disc) for disc in discs]
+    usual = np.median([length for length, _ in axes]) if axes else 0
+    points = [
+        _on_axis(disc.mean(0), direction, sac)
+        for disc, (length, direction) in zip(discs, axes)
+        if length > SHORTEST * usual and len(sac)
+    ]
+    lowest = sorted(points, key=lambda point: -point[1])[: len(LEVELS)]
+    return np.array(lowest).reshape(-1, 2)
+
+
+def _axis(disc: np.ndarray) -> tuple[float, np.ndarray]:
+    """Length in mm and direction (2,), to the back, of the longer axis of points (n, 2) mm."""
+    variances, directions = np.linalg.eigh(np.cov(disc.T))
+    direction = directions[:, 1]
+    return 4 * float(np.sqrt(variances[1])), direction * np.sign(direction[0])
+
+
+def _on_axis(centre: np.ndarray, direction: np.ndarray, sac: np.ndarray) -> np.ndarray:
+    """The middle of the sac (n, 2) mm behind a disc, on its long axis; the nearest point of it
+    where the axis passes by."""
+    away = sac - centre
+    along, beside = away @ direction, np.abs(away @ np.array([-direction[1], direction[0]]))
+    behind = (along > 0) & (beside < ON_AXIS_MM)
+    if not behind.any():
+        return sac[np.linalg.norm(away, axis=1).argmin()]
+    return sac[behind].mean(0)
+
+
+def levels_of_patients(folder: Path, net: UNet) -> pd.DataFrame:
+    """patient, level, mm off, for each drawn point; infinite where too few discs were found."""
+    slices, points = (pd.read_csv(folder / f"{name}.csv") for name in ("slices", "points"))
+    rows = []
+    for patient, of in slices.groupby("patient"):
+        of = of.sort_values("x_mm")
+        maps = []
+        for one in of.itertuples():
+            image = Image.open(folder / str(patient) / f"{one.slice}.webp").convert("L")
+            maps.append(probabilities(net, np.asarray(image), one.row_mm, one.column_mm))
+        area = [np.argmax(p, 0) == SAC for p in maps]
+        middle = int(np.clip(np.argmax([a.sum() for a in area]), 1, len(maps) - 2))
+        found = np.mean(maps[middle - 1 : middle + 2], 0).argmax(0)
+        at = counted(found, of.row_mm.iloc[0], of.column_mm.iloc[0])
+        drawn = points[points.patient == patient]
+        true = spider.true_points(drawn, of)[::-1]
+        off = np.full(len(LEVELS), np.inf)
+        off[: len(at)] = np.linalg.norm(at - true[: len(at)], axis=1)
+        rows += [(patient, level, mm) for level, mm in zip(LEVELS[::-1], off) if mm == mm]
+    return pd.DataFrame(rows, columns=["patient", "level", "mm"])
+
+
 def main() -> None:
     parser = cli.parser("benchmarks.segmentation", sys.modules[__name__].__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -207,6 +278,10 @@ def main() -> None:
     print(dice.round(2).to_string())
     rows = {name: dice[name].quantile([0, 0.25, 0.5, 0.75, 1]) for name in dice}
     write_table(rows, "structure", a.scratch / "segmentation.csv")
+    levels = levels_of_patients(a.folder, net)
+    right = (levels.mm <= spider.RIGHT_MM).groupby(levels.patient).all()
+    print(f"by counting: median {levels.mm.median():.1f} mm, all levels right in {right.sum()}")
+    print(f"of {len(right)} patients; wrong: {right[~right].index.tolist()}")
 
 
 if __name__ == "__main__":

@@ -72,3 +72,15 @@ def test_a_net_is_trained_once_and_segments_an_image_of_any_size(tmp_path, monke
         assert torch.equal(one, other)
     pixels = np.random.default_rng(0).integers(0, 255, (150, 97), dtype=np.uint8)
     assert segmentation.segmented(net, pixels, 0.9, 1.4).shape == (150, 97)
+
+
+def test_levels_are_counted_from_the_lowest_disc_and_a_remnant_is_none():
+    found = np.zeros((220, 120), np.uint8)
+    found[:, 80:95] = SAC
+    for k in range(6):
+        found[10 + 30 * k : 20 + 30 * k, 40:78] = DISC  # from 10 mm to 170 mm
+    found[195:200, 60:72] = DISC  # between S1 and S2
+    at = segmentation.counted(found, 1.0, 1.0)
+    assert at[:, 1] == pytest.approx([164.5, 134.5, 104.5, 74.5, 44.5], abs=0.5)
+    assert at[:, 0] == pytest.approx(87, abs=0.5)
+    assert segmentation.counted(np.zeros((9, 9), np.uint8), 1.0, 1.0).shape == (0, 2)
