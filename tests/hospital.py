@@ -11,7 +11,7 @@ from pydicom.fileset import FileSet
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
-from utils.rsna import AXIAL_T2, SAGITTAL_T1, SAGITTAL_T2
+from utils.rsna import AXIAL_T2, SAGITTAL_T1, SAGITTAL_T2, SERIES
 
 # What must never be seen: the values of tags that tell who the patient is.
 PATIENT = {
@@ -160,6 +160,15 @@ class Exam:
         (self.folder / "Befund.pdf").write_bytes(b"%PDF-1.4 " + bytes(200))
         (self.folder / "AUTORUN.INF").write_text("[autorun]\nopen=viewer.exe\n")
         (self.folder / "bild.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(100))
+
+
+def exported(images: dict[str, list[Dataset]], folder: Path, seed: int) -> Path:
+    """A study's images as a hospital exports them, beside scans that nobody grades; the folder."""
+    made = Exam(folder, seed)
+    for kind in SERIES:
+        made.add(images[kind], made.tags_of(kind))
+    made.add_bystanders(images)
+    return folder
 
 
 class Each(list):

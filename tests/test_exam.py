@@ -5,11 +5,12 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import hospital
 import imagecodecs
 import numpy as np
 import pandas as pd
 import pytest
-from hospital import NAMES, SECRETS, VENDORS, Exam, images_of, multi_frame, with_dicomdir
+from hospital import NAMES, PATIENT, SECRETS, VENDORS, Exam, images_of, multi_frame, with_dicomdir
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000
 
@@ -44,13 +45,8 @@ def run():
 @pytest.fixture(scope="module")
 def exported(clinical, tmp_path_factory) -> Path:
     """One of them as a hospital exports it, in a flat folder."""
-    study = clinical.whole_studies()[0]
-    made = Exam(tmp_path_factory.mktemp("hospital") / "export", seed=1)
-    images = images_of(clinical, study)
-    for kind in SERIES:
-        made.add(images[kind], made.tags_of(kind))
-    made.add_bystanders(images)
-    return made.folder
+    images = images_of(clinical, clinical.whole_studies()[0])
+    return hospital.exported(images, tmp_path_factory.mktemp("hospital") / "export", seed=1)
 
 
 @pytest.fixture(scope="module", params=["folder", "zip", "CD"])
@@ -360,7 +356,7 @@ def parameters(**tags) -> Parameters:
 LEFT_OUT = {
     "Projection (MIP)": {"ImageType": ["DERIVED", "SECONDARY", "PROJECTION IMAGE"]},
     "Diffusion": {"ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "ADC"]},
-    "Derived images": {"ImageType": ["DERIVED", "PRIMARY", "OPP_PHASE"]},
+    "Derived images": {"ImageType": ["ORIGINAL", "PRIMARY", "M", "DIXON", "FAT"]},
 }
 SECOND = {
     "fat suppressed": {"ScanOptions": "FS"},
@@ -407,3 +403,32 @@ def test_images_that_were_exported_twice_are_taken_once(exported, clinical, tmp_
     pd.testing.assert_frame_equal(
         import_study(tmp_path / "exam").found, import_study(exported).found
     )
+
+
+def test_an_axial_scan_of_the_neck_is_not_taken_for_more_of_the_same(clinical, tmp_path):
+    """Nothing but its place says so."""
+    images = images_of(clinical, clinical.whole_studies()[0])
+    made = Exam(tmp_path / "exam", seed=12)
+    for kind in SERIES:
+        made.add(images[kind], made.tags_of(kind))
+    lumbar = import_study(made.folder).found
+    for image in images[AXIAL_T2]:
+        x, y, z = image.ImagePositionPatient
+        image.ImagePositionPatient = [x, y, float(z) + 330]
+    made.add(images[AXIAL_T2], made.tags_of(AXIAL_T2))
+    found = import_study(made.folder).found
+    assert set(found[found.used].series_id) == set(lumbar.series_id)
+
+
+def test_a_damaged_member_of_a_zip_is_named_by_its_number(exported, tmp_path):
+    path = tmp_path / "exam.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in exported.iterdir():
+            archive.write(file, f"{PATIENT['PatientName']}/{file.name}")
+        first = archive.infolist()[0]
+    content = bytearray(path.read_bytes())
+    content[first.header_offset + 400 + len(first.filename)] ^= 1
+    path.write_bytes(content)
+    imported = import_study(path)
+    assert "1 file left out: is damaged in its archive." in imported.notes
+    assert not any(secret in str(imported) for secret in SECRETS)

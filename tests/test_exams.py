@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 
 import pandas as pd
 import pytest
-from hospital import Exam, images_of
+from hospital import exported, images_of
 
 from utils.course import exams, workspace
 from utils.course.series import NOT_GRADED, SeriesTable
@@ -128,12 +128,8 @@ def test_an_upload_needs_colab_and_a_choice(colab, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def exam_folder(tables, whole_study, tmp_path_factory):
-    made = Exam(tmp_path_factory.mktemp("hospital") / "exam", seed=5)
-    images = images_of(tables, whole_study)
-    for kind in SERIES:
-        made.add(images[kind], made.tags_of(kind))
-    made.add_bystanders(images)
-    return made.folder
+    folder = tmp_path_factory.mktemp("hospital") / "exam"
+    return exported(images_of(tables, whole_study), folder, seed=5)
 
 
 def test_an_exam_is_a_source_beside_which_the_phantom_stands(exam_folder, monkeypatch, tmp_path):

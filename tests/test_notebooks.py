@@ -237,12 +237,9 @@ def run(name: str, home: Path, *parameters: str, solved: bool = True) -> None:
 @pytest.fixture(scope="module")
 def exam_zip(tables, whole_study, tmp_path_factory) -> Path:
     """A phantom patient as a hospital exports it, with a name, beside scans that nobody grades."""
-    made = hospital.Exam(tmp_path_factory.mktemp("exam") / "mri", seed=6)
     images = hospital.images_of(tables, whole_study)
-    for kind in rsna.SERIES:
-        made.add(images[kind], made.tags_of(kind))
-    made.add_bystanders(images)
-    return Path(shutil.make_archive(str(made.folder), "zip", made.folder))
+    folder = hospital.exported(images, tmp_path_factory.mktemp("exam") / "mri", seed=6)
+    return Path(shutil.make_archive(str(folder), "zip", folder))
 
 
 @pytest.fixture(scope="module")

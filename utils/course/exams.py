@@ -32,7 +32,6 @@ COMMITS = ("36c1dc3", "45405228c5162611bf61627b837d90557245610e")
 FILES = Path(__file__).with_name("volunteer.csv")  # path, sha256
 RETRIES = 3
 TIMEOUT_S = 30
-MEGABYTES = 36
 
 
 class FetchError(LumbarError):
@@ -64,11 +63,11 @@ def upload(folder: Path) -> Path:
     if chosen:
         shutil.rmtree(folder, ignore_errors=True)
     for number, (name, content) in enumerate(chosen.items(), 1):
-        Path(name).unlink(missing_ok=True)
         is_zip = zipfile.is_zipfile(BytesIO(content))
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             write_atomic(folder / f"{number}{'.zip' * is_zip}", content)
+        Path(name).unlink(missing_ok=True)
     if not folder.is_dir():
         raise FetchError("No file was chosen: run this cell again")
     return folder

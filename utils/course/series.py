@@ -4,19 +4,17 @@ corrected."""
 from __future__ import annotations
 
 import html
-import io
 
 import ipywidgets
 import numpy as np
-from PIL import Image
 
 from utils.dicom import DicomError, read_series
 from utils.exam import Candidate, Exam
 from utils.rsna import SERIES
+from utils.viewer.images import encode
 
 NOT_GRADED = "not graded"
 PICTURE_PX = 96  # high
-PERCENTILES = (1, 99.5)  # shown as black and white
 
 
 class SeriesTable(ipywidgets.VBox):
@@ -60,15 +58,12 @@ def _text(one: Candidate) -> str:
 
 def _picture(one: Candidate) -> ipywidgets.Widget:
     """The image in the middle, as small as a stamp; an empty box where it cannot be read."""
+    images = bytearray()
     try:
-        slices = read_series(one.scan.middle(str(one.series_id))).slices
+        series = read_series(one.scan.middle(str(one.series_id)))
     except DicomError:
         return ipywidgets.Box(layout={"width": f"{PICTURE_PX}px"})
-    pixels = slices[0].pixels.astype(np.float32)
-    low, high = np.percentile(pixels, PERCENTILES)
-    grey = np.clip((pixels - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
-    height, width = np.array(grey.shape) * slices[0].spacing[::-1]
-    size = (max(1, round(PICTURE_PX * width / height)), PICTURE_PX)
-    stream = io.BytesIO()
-    Image.fromarray(grey).resize(size).save(stream, "JPEG", quality=80)
-    return ipywidgets.Image(value=stream.getvalue(), format="jpeg", width=size[0], height=size[1])
+    encode(series, images)
+    height, width = np.array(series.pixels[0].shape) * series.slices[0].spacing[::-1]
+    size = {"width": max(1, round(PICTURE_PX * width / height)), "height": PICTURE_PX}
+    return ipywidgets.Image(value=bytes(images), format="jpeg", **size)

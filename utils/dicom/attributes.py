@@ -49,14 +49,11 @@ GROUPS = {
     "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),
     "SliceThickness": ("PixelMeasuresSequence", "SliceThickness"),
 }
-# All that is ever read of a slice. The patient's name, number and birthday are not among it.
-TAGS = [
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
-    *("RescaleSlope", "RescaleIntercept", "EchoTime", "ImageType"),
-    "SeriesInstanceUID",
+# What `frame_count`, `value`, `contrast` and `plane` look up.
+FRAME_TAGS = (
     "SOPClassUID",
+    "SeriesInstanceUID",
     "Modality",
-    "LossyImageCompression",
     "EchoNumbers",
     "InstanceNumber",
     "NumberOfFrames",
@@ -64,10 +61,17 @@ TAGS = [
     "SharedFunctionalGroupsSequence",
     "SamplesPerPixel",
     "PhotometricInterpretation",
-    "PlanarConfiguration",
     "Rows",
     "Columns",
     "BitsAllocated",
+)
+# All that is ever read of a slice. The patient's name, number and birthday are not among it.
+TAGS = [
+    *FRAME_TAGS,
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("RescaleSlope", "RescaleIntercept", "EchoTime", "ImageType"),
+    "LossyImageCompression",
+    "PlanarConfiguration",
     "BitsStored",
     "HighBit",
     "PixelRepresentation",

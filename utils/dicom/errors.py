@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from zipfile import BadZipFile
 
 from utils.errors import LumbarError
 from utils.files import reason as os_reason
@@ -47,6 +48,8 @@ def naming(path: object) -> Iterator[None]:
         raise
     except OSError as error:
         raise DicomError(path, f"{NOT_READ} ({os_reason(error)})") from error
+    except BadZipFile:  # whose message has the name of the member, which may be a patient's
+        raise DicomError(path, "is damaged in its archive") from None
     except BaseException as error:
         reason = f"cannot be read ({type(error).__name__}: {one_line(error)})"
         raise DicomError(path, reason) from error

@@ -119,7 +119,8 @@ def _best(kind: str, found: list[Candidate], used: list[Candidate]) -> list[Cand
     best = ranked[:1]
     if kind == AXIAL_T2:
         for one in ranked[1:]:
-            if _same_drawbacks(one, best[0]) and not _repeats(one.scan, best):
+            goes_on = not _repeats(one.scan, best) and not _is_beside(one.scan, sagittal)
+            if goes_on and one.taken_for.drawbacks == best[0].taken_for.drawbacks:
                 best.append(one)
     return best
 
@@ -151,10 +152,6 @@ def _is_beside(axial: Scan, sagittal: list[Scan]) -> bool:
 
 def _heights(scan: Scan) -> np.ndarray:
     return np.array([image.plane.centre[2] for image in scan.images])
-
-
-def _same_drawbacks(one: Candidate, best: Candidate) -> bool:
-    return one.taken_for.drawbacks == best.taken_for.drawbacks
 
 
 def _repeats(scan: Scan, used: list[Candidate]) -> bool:

@@ -54,6 +54,7 @@ def _ridges(one: Slice) -> np.ndarray:
     columns = slice(max(0, round(width / 2 - half_width)), round(width / 2 + half_width))
     even = ndimage.gaussian_filter1d(inside, FIELD_MM / along, axis=0)
     brightest = np.where(is_deep, even, 1)[rows, columns].max(1, keepdims=True)
+    brightest = np.maximum(brightest, 1)  # a black row stands out from nothing
     contrast = np.clip((inside - beside)[rows, columns] / brightest, -MOST, MOST)
     return np.where(is_deep[rows, columns], contrast, -MOST)
 

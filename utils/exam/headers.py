@@ -10,31 +10,27 @@ from typing import Any
 import numpy as np
 
 from utils.dicom import ImageFile, Slice
-from utils.dicom.attributes import GROUPS, dataset, frame_count, instance_number, plane, value
+from utils.dicom.attributes import (
+    FRAME_TAGS,
+    GROUPS,
+    dataset,
+    frame_count,
+    instance_number,
+    plane,
+    value,
+)
 from utils.dicom.content import read_content
 from utils.dicom.errors import Unusable, naming
 
 # All that is ever read. Descriptions are compared with words and never shown; the patient's name,
 # number and birthday are not among it.
 TAGS = [
+    *FRAME_TAGS,
     *GROUPS,
-    "SOPClassUID",
     "SOPInstanceUID",
     "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "Modality",
     "SeriesDescription",
     "ProtocolName",
-    "InstanceNumber",
-    "NumberOfFrames",
-    "PerFrameFunctionalGroupsSequence",
-    "SharedFunctionalGroupsSequence",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "EchoNumbers",
     "ScanningSequence",
     "ScanOptions",
     "SequenceName",
@@ -45,6 +41,16 @@ TAGS = [
     "ContrastBolusAgentSequence",
     "BodyPartExamined",
 ]
+# Codes of ImageType that make another image of the same echo.
+DIXON = frozenset(("WATER", "IN_PHASE"))
+DERIVED = frozenset(
+    ("SUBTRACTION", "SUB", "P", "PHASE", "OPP_PHASE", "OUT_PHASE", "FAT", "FAT_FRACTION")
+)
+DIFFUSION = frozenset(("ADC", "DIFFUSION", "TRACEW", "DWI"))
+PROJECTIONS = frozenset(
+    ("PROJECTION IMAGE", "MIP", "MAX_IP", "MAXIMUM INTENSITY PROJECTION", "MIN_IP", "MNIP")
+)
+_DISTINGUISHING = DIXON | DERIVED | DIFFUSION | PROJECTIONS
 _START = 132  # bytes: the preamble and "DICM"
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")  # with which a file without a preamble begins
 _NO_AGENT = {"", "NO", "NONE", "N", "OFF", "0", "FALSE"}
@@ -151,25 +157,7 @@ def _images(file: ImageFile, attributes: dict[str, Any], count: int) -> Iterator
 def _echo(attributes: dict[str, Any], frame: int, scanned: Parameters) -> tuple:
     """Times within a millisecond are the same echo."""
     te = None if scanned.te is None else round(scanned.te)
-    return str(attributes.get("EchoNumbers")), te, tuple(sorted(scanned.codes & DISTINGUISHING))
-
-
-# Codes of ImageType that make another image of the same echo.
-DISTINGUISHING = frozenset(
-    (
-        "ADC",
-        "FAT",
-        "IN_PHASE",
-        "OPP_PHASE",
-        "OUT_PHASE",
-        "P",
-        "PHASE",
-        "PROJECTION IMAGE",
-        "SUBTRACTION",
-        "SUB",
-        "WATER",
-    )
-)
+    return str(attributes.get("EchoNumbers")), te, tuple(sorted(scanned.codes & _DISTINGUISHING))
 
 
 def _parameters(attributes: dict[str, Any], frame: int) -> Parameters:

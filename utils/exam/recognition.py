@@ -14,7 +14,7 @@ import numpy as np
 
 from utils.dicom import DicomError, read_series
 from utils.exam import fluid
-from utils.exam.headers import Parameters
+from utils.exam.headers import DERIVED, DIFFUSION, DIXON, PROJECTIONS, Parameters
 from utils.exam.scans import Scan
 from utils.exam.weighting import GRADIENT, STIR, T1, T2, UNCLEAR, weighting
 from utils.rsna import AXIAL_T2, SAGITTAL_T1, SAGITTAL_T2
@@ -138,19 +138,17 @@ def _is_localizer(scan: Scan) -> bool:
 
 
 def _is_projection(scan: Scan) -> bool:
-    codes = {"PROJECTION IMAGE", "MIP", "MAX_IP", "MAXIMUM INTENSITY PROJECTION", "MIN_IP", "MNIP"}
-    return bool(codes & scan.scanned.codes)
+    return bool(PROJECTIONS & scan.scanned.codes)
 
 
 def _is_diffusion(scan: Scan) -> bool:
     of = scan.scanned
-    coded = {"ADC", "DIFFUSION", "EP", "TRACEW", "DWI"} & of.codes or of.contrast == "DIFFUSION"
+    coded = (DIFFUSION | {"EP"}) & of.codes or of.contrast == "DIFFUSION"
     return bool(coded) or of.b_value is not None or "EP_B" in of.sequence or "EP2D" in of.sequence
 
 
 def _is_derived(scan: Scan) -> bool:
-    codes = {"SUBTRACTION", "SUB", "P", "PHASE", "OPP_PHASE", "OUT_PHASE", "FAT", "FAT_FRACTION"}
-    return bool(codes & scan.scanned.codes) and "M" not in scan.scanned.codes
+    return bool(DERIVED & scan.scanned.codes)
 
 
 _NEVER_USED: dict[str, Callable[[Scan], bool]] = {
@@ -193,7 +191,7 @@ _DRAWBACKS: list[tuple[str, Callable[[Scan], bool]]] = [
     ("fat suppressed", _is_suppressed),
     ("STIR", lambda scan: weighting(scan.scanned).name == STIR),
     ("three-dimensional, thin slices", _is_3d),
-    ("Dixon", lambda scan: bool({"WATER", "IN_PHASE"} & scan.scanned.codes)),
+    ("Dixon", lambda scan: bool(DIXON & scan.scanned.codes)),
     ("put together or reformatted from other images", _is_reformatted),
     ("gradient echo", lambda scan: weighting(scan.scanned).name == GRADIENT),
     ("contrast agent", _has_agent),

@@ -18,8 +18,6 @@ from utils.dicom import Files, ImageFile, Series, Slice, in_order
 from utils.dicom.stack import MOST_TILT, by_plane, main_direction
 from utils.exam.headers import Image, Parameters
 
-ORIENTATIONS = ("sagittal", "coronal", "axial")
-
 
 @dataclass(frozen=True)
 class Scan:
