@@ -432,3 +432,15 @@ def test_a_damaged_member_of_a_zip_is_named_by_its_number(exported, tmp_path):
     imported = import_study(path)
     assert "1 file left out: is damaged in its archive." in imported.notes
     assert not any(secret in str(imported) for secret in SECRETS)
+
+
+def test_an_encrypted_zip_is_refused_without_its_name(exported, tmp_path):
+    path = tmp_path / f"{PATIENT['PatientName']}.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(next(exported.iterdir()), "IM1")
+    content = path.read_bytes()
+    directory = content.rindex(b"PK\x01\x02")
+    path.write_bytes(content[: directory + 8] + b"\x01" + content[directory + 9 :])  # its flags
+    with pytest.raises(ExamError, match="The zip is encrypted: unpack it") as caught:
+        import_study(tmp_path)
+    assert not any(secret in str(caught.value) for secret in SECRETS)

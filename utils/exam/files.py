@@ -75,7 +75,7 @@ def _in_zip(path: Path) -> Iterator[Traversable]:
         if member.is_dir() or any(map(_is_beside, member.filename.split("/"))):
             continue
         if member.flag_bits & _ENCRYPTED:
-            raise ExamError(f"{path} is encrypted: unpack it, and name the folder")
+            raise ExamError("The zip is encrypted: unpack it, and name the folder")
         yield zipfile.Path(archive, member.filename)
 
 
