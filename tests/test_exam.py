@@ -430,7 +430,7 @@ def test_a_damaged_member_of_a_zip_is_named_by_its_number(exported, tmp_path):
     content[first.header_offset + 400 + len(first.filename)] ^= 1
     path.write_bytes(content)
     imported = import_study(path)
-    assert "1 file left out: is damaged in its archive." in imported.notes
+    assert "1 file left out: cannot be read (BadZipFile: damaged in its archive)." in imported.notes
     assert not any(secret in str(imported) for secret in SECRETS)
 
 

@@ -49,7 +49,7 @@ def naming(path: object) -> Iterator[None]:
     except OSError as error:
         raise DicomError(path, f"{NOT_READ} ({os_reason(error)})") from error
     except BadZipFile:  # whose message has the name of the member, which may be a patient's
-        raise DicomError(path, "is damaged in its archive") from None
+        raise DicomError(path, "cannot be read (BadZipFile: damaged in its archive)") from None
     except BaseException as error:
         reason = f"cannot be read ({type(error).__name__}: {one_line(error)})"
         raise DicomError(path, reason) from error
