@@ -96,7 +96,7 @@ def open_bench(preset: Preset, home: Path, studies: int) -> Bench:
     located = {}
     for study_id in tqdm(tables.studies(), desc="locating"):
         study = prepare.load_study(prepared, study_id)
-        points, _ = inference.locate(locator, study, preset)
+        points = inference.locate(locator, study, preset).points
         located[study_id] = study, points
     work = workspace.open_workspace("phantom", preset, data=False)
     return Bench(run, work.prepared, tables, located)

@@ -4,10 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from utils.models import Grader
-from utils.models.grader import _transformer as grader_transformer
-from utils.models.grader import in_place, standardised
+from utils.models.grader import standardised
+from utils.presets import Preset
 from utils.training.losses import mean_of
 
+ATTENTION_HEADS = 4
 EPSILON = 1e-5  # keeps a division finite
 
 
@@ -45,26 +46,24 @@ def unchanged(x: Tensor) -> Tensor:
     return x
 
 
-def attending_to_what_is_seen(grader: Grader, crops: Tensor, exists: Tensor) -> Tensor:
-    """Logits where no target attends to one that has no view at all."""
-    there = exists.flatten().nonzero()[:, 0]
-    views, _ = grader.pool_slices(grader.encode_slices(crops, there))
-    tokens = grader.target_tokens(in_place(views, exists, there), exists)
-    seen = torch.zeros_like(tokens[..., 0], dtype=torch.bool)
-    seen = seen.index_add(1, grader.view_target, exists)  # (B, T), of booleans: any
-    unseen = ~seen & seen.any(1, keepdim=True)  # all are, where none is seen
-    return grader.classify(grader.transformer(tokens, src_key_padding_mask=unseen))
+class JointGrader(Grader):
+    """One with a transformer over all 25 targets before the heads, so that they tell each other."""
 
+    def __init__(self, preset: Preset):
+        super().__init__(preset)
+        layer = nn.TransformerEncoderLayer(
+            preset.features,
+            ATTENTION_HEADS,
+            2 * preset.features,
+            preset.dropout / 2,
+            batch_first=True,
+            norm_first=True,
+        )
+        self.transformer = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
 
-def silent_transformer(width: int, dropout: float) -> nn.TransformerEncoder:
-    """One that adds nothing at first, so that targets are graded one by one until it has learnt
-    what the others tell."""
-    transformer = grader_transformer(width, dropout)
-    for layer in transformer.layers:
-        for last in (layer.self_attn.out_proj, layer.linear2):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-    return transformer
+    def classify(self, targets: Tensor) -> Tensor:
+        """(B, T, D) -> logits (B, T, 3)."""
+        return super().classify(self.transformer(targets))
 
 
 ENCODE = "utils.models.grader.Grader.encode_slices"
@@ -73,6 +72,4 @@ NOT_NORMALISED = {ENCODE: encoded}
 NOT_STANDARDISED = {"utils.models.grader.standardised": unchanged}
 NO_PRIOR = {"utils.models.grader.Grader.expect": lambda grader, prior: None}
 OWN_WEIGHTS = {"utils.training.trainer.mean_of": own_weights}
-SILENT = {"utils.models.grader._transformer": silent_transformer}
-SEEN = {"utils.models.grader.Grader.forward": attending_to_what_is_seen}
-ALONE = {"torch.nn.TransformerEncoder.forward": lambda transformer, tokens: tokens}
+JOINT = {"benchmarks.real_foramen.Grader": JointGrader}

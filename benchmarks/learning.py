@@ -60,7 +60,7 @@ def trained(home: Path, preset: Preset) -> Path:
 
 def minutes(run: Path) -> float:
     """Of training, however often it was interrupted."""
-    histories = [pd.read_csv(path) for path in run.glob("fold*/*/history.csv")]
+    histories = [pd.read_csv(path) for path in run.rglob("history.csv")]
     return sum(history.seconds.sum() for history in histories) / 60
 
 

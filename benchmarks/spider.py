@@ -7,6 +7,7 @@ right are not known. Intervals are over patients.
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from benchmarks.variants import write_table
 from utils import cli
 from utils.dicom import Series, Slice
 from utils.inference import load_run, predict_study
-from utils.inference.prediction import DOUBT
+from utils.inference.levels import DOUBT
 from utils.inference.run import Run
 from utils.prepare import PreparedSeries, PreparedStudy
 from utils.prepare.normalisation import prepare_series
@@ -103,6 +104,13 @@ def with_intervals(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     }
 
 
+def half_of(patients: Iterable[int], half: str | None) -> list[int]:
+    """Every second patient, in ascending order, from the first ("even") or the second ("odd"); all
+    of them for None."""
+    ordered = sorted(set(patients))
+    return ordered[half == "odd" :: 2] if half else ordered
+
+
 def main() -> None:
     parser = cli.parser("benchmarks.spider", sys.modules[__name__].__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -111,9 +119,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("spider.csv"))
     a = parser.parse_args()
     table = measured(a.folder, load_run(a.run))
-    if a.half:
-        patients = sorted(table.patient.unique())[a.half == "odd" :: 2]
-        table = table[table.patient.isin(patients)]
+    table = table[table.patient.isin(half_of(table.patient, a.half))]
     print(f"{table.patient.nunique()} patients, {len(table)} points")
     write_table(with_intervals(table), "figure", a.out)
     wrong = table[table.mm > RIGHT_MM].groupby("patient").down_mm.median().round(0)

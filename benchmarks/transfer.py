@@ -56,7 +56,6 @@ def best_peaks(peaks: list, absent: np.ndarray, cell_mm: float) -> list:
 
 WHOLE = "the recipe"
 BOTH = ("locator", "grader")
-STRENGTH = "utils.inference.run.PRIOR_SHIFT_STRENGTH"
 VARIANTS = {
     WHOLE: Variant(models=BOTH),
     "clinical contrast": Variant(
@@ -79,8 +78,9 @@ VARIANTS = {
     "each level's best peak, no level-sequence model": Variant(
         inference={"utils.inference.localisation.in_level_order": best_peaks}
     ),
-    "no prior-shift correction": Variant(inference={STRENGTH: 0.0}),
-    "full prior-shift correction": Variant(inference={STRENGTH: 1.0}),
+    "no prior-shift correction": Variant(
+        inference={"utils.inference.run.Run.prior_shift": np.zeros((25, 3))}
+    ),
 }
 
 

@@ -47,17 +47,14 @@ class PointErrors:
     rows: list[tuple] = field(default_factory=list)
     reported: list[bool] = field(default_factory=list)
 
-    def add(
-        self, study: PreparedStudy, points: np.ndarray, confidence: np.ndarray, true: np.ndarray
-    ) -> None:
-        """Count one study: located points (25, 3) mm with their confidence (25,), and true points
-        (25, 3) mm."""
+    def add(self, study: PreparedStudy, located: inference.Located, true: np.ndarray) -> None:
+        """Count one study, with the true points (25, 3) mm."""
         margin = np.array([margin_mm(study, canal) for canal in true[CANAL_ROWS]])
-        absent = np.isnan(points[CANAL_ROWS, 0])
+        absent = np.isnan(located.points[CANAL_ROWS, 0])
         self.reported += absent[margin < 0].tolist()
         inside = (margin >= EDGE_MM)[TARGET_LEVEL]
         counted = np.where(inside[:, None], true, np.nan)
-        self.rows += training.point_errors(study, points, confidence, counted)
+        self.rows += training.point_errors(study, located, counted)
 
     def table(self) -> pd.DataFrame:
         """A row per family, and one for all."""
@@ -121,7 +118,8 @@ def measure(
         predicted = inference.predict_study(run, study)
         predictions.append(predicted)
         points = predicted[POINT_MM].to_numpy(float)
-        errors[AS_ACQUIRED].add(study, points, predicted.confidence.to_numpy(), true)
+        located = inference.Located(points, predicted.confidence.to_numpy(float))
+        errors[AS_ACQUIRED].add(study, located, true)
         if each:
             each(study, predicted)
         _add_perturbed(errors[PERTURBED], run, study, true, seeds)
@@ -138,7 +136,7 @@ def _add_perturbed(
 ) -> None:
     for seed in seeds:
         other, zoom = perturbed(study, seed)
-        errors.add(other, *inference.locate_study(run, other), true * zoom)
+        errors.add(other, inference.locate_study(run, other), true * zoom)
 
 
 def _add_truncated(
@@ -149,7 +147,7 @@ def _add_truncated(
         return
     for cut in TRUNCATIONS:
         other = truncated(study, cut, true[CANAL_ROWS])
-        errors.add(other, *inference.locate_study(run, other), true)
+        errors.add(other, inference.locate_study(run, other), true)
 
 
 def losses(tables: rsna.Tables, predictions: pd.DataFrame) -> pd.DataFrame:

@@ -63,7 +63,7 @@ def main(prepared: Path) -> dict:
     points = point_table(study.points)
     crops, exists = grader_crops(study, points, preset)
     locator.eval(), grader.eval()
-    report["locate"] = counted(lambda: inference.locate(locator, study, preset)[1])
+    report["locate"] = counted(lambda: inference.locate(locator, study, preset).confidence)
     report["grade"] = counted(lambda: inference.grade(grader, study, points, preset)[0])
     report["attention"] = counted(lambda: explain.attention(grader, crops, exists)[exists])
     report["crops left on the CPU"] = counted(

@@ -15,7 +15,7 @@ NAMES = ("01_eda", "02_preprocess", "03_train", "04_infer")
 ENVIRONMENTS = ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")  # variables that tell them apart
 REPOSITORY = "https://github.com/lumbar-spine-notebooks/lumbar-spine-notebooks"
 # Of Colab in some version; `make colab` would show it if one of them were replaced.
-PART_OF_COLAB = {"filelock", "scipy", "requests", "psutil"}
+PART_OF_COLAB = {"filelock", "scipy", "requests", "psutil", "contourpy"}
 GIT = """#!/bin/sh
 echo "git $@" >>"$LOG"
 mkdir -p "$4" && ln -s "$PROJECT/utils" "$PROJECT/pyproject.toml" "$PROJECT/requirements.txt" "$4"/

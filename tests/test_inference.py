@@ -21,7 +21,8 @@ from utils import inference, metrics, phantom, prepare, rsna, training
 from utils.course import workspace
 from utils.crops import OTHER_TARGET, POINT_MM, TARGET_LEVEL, point_table
 from utils.dicom import Series
-from utils.inference import prediction
+from utils.inference import levels, prediction
+from utils.inference import probabilities as probabilities_of
 from utils.inference import studies as study_loop
 from utils.locks import BusyError, at_work
 from utils.phantom import anatomy
@@ -162,7 +163,7 @@ def test_only_folds_that_saw_a_level_are_averaged(tables, run, monkeypatch):
         (np.full((25, 3), [5.0, 0, 0]), np.arange(25) < 10),
     ]
     turns = itertools.cycle(predicted)
-    monkeypatch.setattr(prediction, "grade", lambda *_: next(turns))
+    monkeypatch.setattr(probabilities_of, "grade", lambda *_: next(turns))
     p = inference.predict_study(replace(run, folds=run.folds * 2), study)[
         list(GRADE_COLUMNS)
     ].to_numpy()
@@ -441,11 +442,11 @@ def test_levels_outside_the_image_get_the_prior_and_a_note(tables, run, monkeypa
     study = prepare.prepare_study(tables, tables.studies("test")[0])
     located = prediction.locate
 
-    def without_the_lowest_two(locator, study, preset):
-        points, confidence = located(locator, study, preset)
+    def without_the_lowest_two(*of):
+        found = located(*of)
         gone = np.array([level in ("L4/L5", "L5/S1") for _, level in rsna.TARGETS])
-        points[gone], confidence[gone] = np.nan, 0.0
-        return points, confidence
+        found.points[gone], found.confidence[gone] = np.nan, 0.0
+        return found
 
     monkeypatch.setattr(prediction, "locate", without_the_lowest_two)
     predictions = inference.predict_study(run, study)
@@ -462,11 +463,9 @@ def test_levels_outside_the_image_get_the_prior_and_a_note(tables, run, monkeypa
     assert predictions.series_id[low].isna().all()
 
 
-@pytest.mark.parametrize("strength", [1.0, 0.7])
-def test_the_prior_shift_correction_is_bayes_times_its_strength(tables, run, strength, monkeypatch):
-    """Twice as many severe ones in the population: in full the odds of Severe against Normal
-    double, whatever was seen."""
-    monkeypatch.setattr("utils.inference.run.PRIOR_SHIFT_STRENGTH", strength)
+def test_the_prior_shift_correction_is_that_of_bayes(tables, run):
+    """Twice as many severe ones in the population: the odds of Severe against Normal double,
+    whatever was seen."""
     study = prepare.prepare_study(tables, tables.studies("test")[0])
     training_prior = run.prior * 0 + 1 / 3
     prior = training_prior * np.array([1, 1, 2]) / (4 / 3)
@@ -476,7 +475,7 @@ def test_the_prior_shift_correction_is_bayes_times_its_strength(tables, run, str
     )
     seen = before.source == "model"
     odds = [probabilities(one)[seen, 2] / probabilities(one)[seen, 0] for one in (before, after)]
-    assert odds[1] / odds[0] == pytest.approx(np.full(seen.sum(), 2.0**strength))
+    assert odds[1] / odds[0] == pytest.approx(np.full(seen.sum(), 2.0))
 
 
 def test_weights_in_16_bits_are_read_as_they_are_used(run, tmp_path):
@@ -553,7 +552,9 @@ def test_only_runs_that_saw_a_target_are_averaged_and_all_else_is_of_the_first_o
     level = np.array([target.level for target in rsna.TARGETS])
     sees = itertools.cycle([level != "L5/S1", level != "L1/L2"])
     said = itertools.cycle([[0.0, 0.0, 5.0], [5.0, 0.0, 0.0]])
-    monkeypatch.setattr(prediction, "grade", lambda *_: (np.full((25, 3), next(said)), next(sees)))
+    monkeypatch.setattr(
+        probabilities_of, "grade", lambda *_: (np.full((25, 3), next(said)), next(sees))
+    )
     one, two = (inference.predict_study(inference.load_run(of), study) for of in pair)
     mean = inference.predict_study(inference.load_runs(pair), study)
     for where, expected in (("L1/L2", one), ("L5/S1", two)):
@@ -628,7 +629,7 @@ LEVEL_POINTS = {  # height of the five canal points in mm, and what is said of t
 def test_levels_that_are_unevenly_spaced_are_doubtful(case):
     heights, says = LEVEL_POINTS[case]
     canal = np.array([(0.0, 0.0, z) if np.isfinite(z) else (np.nan,) * 3 for z in heights])
-    doubt = prediction.level_doubt(canal)
+    doubt = levels.level_doubt(canal)
     assert says in doubt
     assert bool(doubt) == bool(says)
 
@@ -637,11 +638,11 @@ def test_doubtful_levels_have_a_note_and_low_confidence(tables, run, whole_study
     study = prepare.prepare_study(tables, whole_study)
     for count in (0, 1):
         canal = np.array([[0, 0, -30.0 * k - 40 * count * (k >= 3)] for k in range(5)])
-        found = canal[TARGET_LEVEL], np.full(25, 0.9)
+        found = inference.Located(canal[TARGET_LEVEL], np.full(25, 0.9))
         monkeypatch.setattr(prediction, "locate", lambda *_, found=found: found)
         table = inference.predict_study(run, study)
         assert table.note.str.startswith("doubtful").any() == bool(count)
-        assert (table.confidence.max() <= prediction.DOUBTFUL) == bool(count)
+        assert (table.confidence.max() <= levels.DOUBTFUL) == bool(count)
 
 
 @pytest.mark.slow
@@ -660,7 +661,7 @@ def test_a_spine_of_six_or_four_lumbar_vertebrae_is_right_or_doubtful(
     away_mm = np.linalg.norm(canal[POINT_MM].to_numpy() - true[POINT_MM].to_numpy(), axis=1)
     if (away_mm > 12).any():
         assert canal.note.str.startswith("doubtful").any()
-        assert canal.confidence.max() <= prediction.DOUBTFUL
+        assert canal.confidence.max() <= levels.DOUBTFUL
 
 
 # --- other data, and two at once ------------------------------------------------------------------

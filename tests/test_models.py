@@ -165,15 +165,16 @@ def sample(annotated: int) -> GraderSample:
 
 def test_attention_to_slices_is_one_more_term_in_training_and_none_without_its_weight(grader):
     batch, attentive = sample(2), replace(TINY, attention_loss=0.2)
+    plain = replace(TINY, attention_loss=0.0)
     logits = grader.train()(losses.augmented_crops(batch, TINY), batch.exists)
     metric = losses.metric_terms(logits, batch.grades)
-    assert torch.equal(losses.grader_terms(grader, batch, TINY), metric)
-    assert losses.grader_shares(TINY) is None
+    assert torch.equal(losses.grader_terms(grader, batch, plain), metric)
+    assert losses.grader_shares(plain) is None
     with_attention = losses.grader_terms(grader, batch, attentive)
     assert torch.equal(with_attention[..., :4], metric)
     assert with_attention.shape == (2, 2, 5)
     grader.eval()
-    held_out = [losses.grader_terms(grader, batch, preset) for preset in (TINY, attentive)]
+    held_out = [losses.grader_terms(grader, batch, preset) for preset in (plain, attentive)]
     assert torch.equal(*held_out)
 
 

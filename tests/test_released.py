@@ -40,7 +40,7 @@ def unseen(tmp_path_factory):
 
 
 def test_it_is_small_and_nothing_but_numbers():
-    assert [path.parent.name for path in WEIGHTS] == ["grader", "locator"]
+    assert [path.parent.name for path in WEIGHTS] == ["grader", "locator", "segmenter"]
     assert sum(path.stat().st_size for path in WEIGHTS) < 6e6
     files = {path.name for path in workspace.RELEASED.rglob("*") if path.is_file()}
     tables = {"prior.csv", "training_prior.csv"}
@@ -81,7 +81,7 @@ def test_it_locates_the_points_of_unseen_phantoms(released, unseen):
         study = prepare.prepare_study(tables, study_id)
         located = inference.locate_study(released, study)
         true = point_table(truth[truth.study_id == study_id])
-        rows += training.point_errors(study, *located, true)
+        rows += training.point_errors(study, located, true)
     errors = pd.DataFrame(rows, columns=training.POINT_ERRORS)
     assert errors.error_mm.median() < 2.5
     assert (errors.error_mm <= 10).mean() > 0.95

@@ -15,7 +15,7 @@ from utils import inference, metrics, prepare, rsna
 from utils.crops import POINT_MM, point_table
 from utils.errors import LumbarError
 from utils.inference import report
-from utils.inference.prediction import level_doubt
+from utils.inference.levels import level_doubt
 from utils.presets import Preset
 from utils.rsna import CANAL, GRADE_COLUMNS, TARGETS
 

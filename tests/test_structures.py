@@ -5,8 +5,9 @@ import pytest
 
 from utils.phantom.anatomy import make_spine
 from utils.phantom.planes import TO_BACK, TO_FEET, TO_LEFT, empty_slice
-from utils.phantom.structures import ARCH, BODY, DISC, SAC, SACRUM, structures
+from utils.phantom.structures import structures
 from utils.rsna import TARGETS, target_index
+from utils.structures import ARCH, BODY, DISC, SAC, SACRUM
 
 NORMAL = np.zeros(len(TARGETS), int)
 PX, MM = 320, 1.0

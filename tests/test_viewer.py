@@ -287,6 +287,24 @@ def test_the_source_of_a_prediction_is_sent_where_the_table_names_it(root):
     assert (recess["source"], recess["note"]) == (None, "carried from T1")
 
 
+def test_a_measure_is_sent_in_words_beside_the_patients_own_widest(root):
+    targets = [(rsna.CANAL, "L3/L4"), (rsna.CANAL, "L4/L5"), (LEFT_FORAMEN, "L4/L5")]
+    table = (
+        predictions()
+        .iloc[[0, 0, 0]]
+        .assign(
+            row_id=[rsna.row_id(STUDY, *target) for target in targets], measure=[12.0, 6.0, 41.4]
+        )
+    )
+    data = send(root, table)
+    wide, narrow, foramen = (cell(data, *target)["prediction"]["measure"] for target in targets)
+    assert wide == "sac 12.0 mm deep, the widest level"
+    assert narrow == "sac 6.0 mm deep, 50% of the widest level"
+    assert foramen == "41 mm² of fat round the root, the widest level"
+    none = send(root, predictions(measure=[None, float("nan")]))
+    assert cell(none, rsna.CANAL, "L4/L5")["prediction"]["measure"] is None
+
+
 REPEATED = f"row_id '{STUDY}_spinal_canal_stenosis_l4_l5' appears more than once"
 NOT_A_NUMBER = "has a probability that is not a number from 0 to 1"
 

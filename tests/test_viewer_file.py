@@ -18,6 +18,7 @@ from test_viewer import (
     SAGITTAL_AXES,
     STUDY,
     T1,
+    T2,
     TILT,
     flat_image,
     predictions,
@@ -26,6 +27,7 @@ from test_viewer import (
 )
 
 from utils import dicom, rsna, viewer
+from utils.structures import SAC, Outline
 
 CANAL = rsna.CANAL
 AXIAL_AXES = [[1, 0, 0], [0, 1, 0]]
@@ -43,8 +45,9 @@ def show(browser, root, tmp_path):
     """show(predictions) opens the study's HTML file from disk, with the network off."""
     context = browser.new_context(viewport={"width": 1200, "height": 900}, offline=True)
 
-    def open_file(table=None, folder=root):
-        path = viewer.StudyViewer(folder, STUDY, table).save_html(tmp_path / "study.html")
+    def open_file(table=None, folder=root, outlines=()):
+        one = viewer.StudyViewer(folder, STUDY, table, outlines=lambda study: outlines)
+        path = one.save_html(tmp_path / "study.html")
         data = viewer.payload(rsna.load_tables(folder), STUDY, table)
         screen = Screen(context.new_page(), data)
         screen.url = path.as_uri()
@@ -591,6 +594,26 @@ def test_blocks_draw_every_slice_of_the_other_series_where_it_is(show):
     assert min(red, green) - blue > 20  # faintly the axial pane's yellow
 
 
+def test_structures_are_outlined_in_their_colours_when_asked_for(show, root):
+    t2 = dicom.read_series(rsna.load_tables(root).folder(STUDY, T2))
+    corners = np.array([[20, 10], [60, 10], [60, 30], [20, 30], [20, 10]])
+    lines = [Outline(T2, one.instance, SAC, one.to_patient(corners)) for one in t2.slices]
+    screen = show(outlines=lines)
+    on_edge = (40, 10)
+    assert len(set(screen.colour(SAGITTAL_T2, on_edge))) == 1
+    assert not screen.page.get_by_text("thecal sac").is_visible()
+    screen.button("Structures").click()
+    red, green, _ = screen.colour(SAGITTAL_T2, on_edge)
+    assert green - red > 80  # the sac's turquoise
+    assert screen.page.get_by_text("thecal sac").is_visible()
+    screen.press("s")
+    assert len(set(screen.colour(SAGITTAL_T2, on_edge))) == 1
+
+
+def test_without_outlines_there_is_no_button_for_them(show):
+    assert not show().page.get_by_role("button", name="Structures").is_visible()
+
+
 def test_a_label_is_solid_on_its_slice_faint_on_the_next_and_gone_beyond(show):
     screen = show()
     rim = screen.at(SAGITTAL_T2, (45, 40)) + (0, -5)  # five screen pixels up: on the circle
@@ -693,6 +716,11 @@ def test_predictions_are_shown_beside_the_labels(show):
     assert recess.inner_text().split() == ["M", "✗"]
     assert "Found at L 0.0 · P 5.0 · I 17.0 mm, 3.0 mm from the label" in screen.detail()
     assert "carried from T1" in screen.detail()
+
+
+def test_what_was_measured_is_said_beside_the_probabilities(show):
+    screen = show(predictions(measure=[6.0, 12.0]))
+    assert "Measured: sac 6.0 mm deep, the widest level" in screen.detail()
 
 
 def test_a_predicted_point_is_marked_in_series_without_a_label_for_it(show):

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import zero_shot
 from benchmarks.perturbations import TRUNCATIONS, ZOOM, Truncation, margin_mm, perturbed, truncated
-from utils import prepare, rsna
+from utils import inference, prepare, rsna
 from utils.crops import TARGET_LEVEL, point_table
 from utils.dicom import Slice
 from utils.rsna import CANAL_ROWS, LEVELS, TARGETS
@@ -77,7 +77,7 @@ def test_points_are_counted_inside_and_levels_outside_are_to_be_reported(study):
     located[TARGET_LEVEL == 4] = np.nan  # L5/S1 is reported absent, L4/L5 is not
     located[0] += (0, 20, 0)  # of the 15 points of the other levels one is 20 mm off
     errors = zero_shot.PointErrors()
-    errors.add(other, located, np.full(len(TARGETS), 0.9), true)
+    errors.add(other, inference.Located(located, np.full(len(TARGETS), 0.9)), true)
     assert errors.reported == [False, True]
     table = errors.table()
     assert table.loc["all", "points"] == 15
@@ -90,7 +90,8 @@ def test_points_are_counted_inside_and_levels_outside_are_to_be_reported(study):
 def test_a_level_reported_absent_that_is_there_is_infinitely_far_off(study):
     true = point_table(study.points)
     errors = zero_shot.PointErrors()
-    errors.add(study, np.full_like(true, np.nan), np.zeros(len(TARGETS)), true)
+    nowhere = inference.Located(np.full_like(true, np.nan), np.zeros(len(TARGETS)))
+    errors.add(study, nowhere, true)
     assert errors.table().loc["all", "% within 10 mm"] == 0
     assert errors.table().loc["all", "% confident"] == 0
     assert errors.reported == []

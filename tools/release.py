@@ -19,7 +19,10 @@ from tools import card
 from utils import cli, inference
 from utils.course import workspace
 from utils.files import write_atomic
+from utils.inference.run import SEGMENTER
+from utils.models import WEIGHTS
 from utils.presets import get_preset
+from utils.training import segmenter
 
 NEEDED = ("run.json", "prior.csv", "training_prior.csv")  # by inference, besides the weights
 
@@ -27,6 +30,7 @@ NEEDED = ("run.json", "prior.csv", "training_prior.csv")  # by inference, beside
 def make(home: Path, to: Path) -> float:
     """Simulate, prepare, train, keep; returns the minutes of training."""
     run = trained(home, get_preset("zero_shot"))
+    segmenter.fit_segmenter(run / SEGMENTER, home / "prepared" / SEGMENTER)
     keep(run, to)
     return minutes(run)
 
@@ -36,7 +40,7 @@ def keep(run: Path, to: Path) -> None:
     to.mkdir(parents=True, exist_ok=True)
     for name in NEEDED:
         shutil.copyfile(run / name, to / name)
-    for path in run.glob("fold*/*/model.safetensors"):
+    for path in run.rglob(WEIGHTS):
         kept = to / path.relative_to(run)
         kept.parent.mkdir(parents=True, exist_ok=True)
         halves = {name: values.half() for name, values in load_file(path).items()}

@@ -2,13 +2,15 @@
 
 In: a study (`Tables`, or a prepared study) and a trained run. Out: predictions (one row per
 target), a submission, a report. Read in the way of the data: `run` (what training left),
-`localisation` (heat maps to points in mm), `grading` (crops to logits), `prediction` (one study),
-`studies` (many); then `explain` (what a prediction is based on) and `report` (one HTML page per
-study).
+`localisation` (heat maps to points in mm; with `segmentation`, `counting` and `levels`, where a run
+can count discs, too), `grading` (crops to logits), `probabilities` (with `fat`, where a run
+measures), `prediction` (one study), `studies` (many); then `explain` (what a prediction is based
+on), `outlines` (of structures) and `report` (one HTML page per study).
 """
 
 from utils.inference.grading import grade
-from utils.inference.localisation import locate
+from utils.inference.localisation import Located, locate
+from utils.inference.outlines import outliner, outlines
 from utils.inference.prediction import (
     MODEL,
     PRIOR,
@@ -28,6 +30,7 @@ from utils.inference.studies import (
 __all__ = [
     "MODEL",
     "PRIOR",
+    "Located",
     "Run",
     "RunError",
     "grade",
@@ -36,6 +39,8 @@ __all__ = [
     "load_runs",
     "locate",
     "locate_study",
+    "outliner",
+    "outlines",
     "predict",
     "predict_studies",
     "predict_study",

@@ -9,6 +9,7 @@ from utils import cli, metrics
 from utils.exam import Exam, tables_of
 from utils.files import write_atomic
 from utils.inference import report
+from utils.inference.outlines import outliner
 from utils.inference.prediction import PRIOR
 from utils.inference.run import Run, load_runs
 from utils.inference.studies import known_grades, predict, read_predictions
@@ -51,10 +52,10 @@ def _show(exam: Exam, table: pd.DataFrame, folder: Path, run: Run) -> None:
     """The most probable grades of each study as a table, and a page of its own."""
     best = table[list(GRADE_COLUMNS)].to_numpy().argmax(1)
     text = [f"{GRADES[k]} {p:.0%}" for k, p in zip(best, table[list(GRADE_COLUMNS)].max(axis=1))]
+    outline = outliner(exam, run)
     for study_id, rows in table.assign(text=text).groupby("study_id"):
-        page = report.write_report(
-            exam, study_id, rows, folder / f"{study_id}.html", f"run {run.signature}"
-        )
+        page, model = folder / f"{study_id}.html", f"run {run.signature}"
+        report.write_report(exam, study_id, rows, page, model, outline(study_id))
         grid = rows.pivot(index="level", columns="condition", values="text")[list(CONDITIONS)]
         names = [name.replace("Neural Foraminal", "Foraminal") for name in grid]
         print(grid.set_axis(names, axis=1).rename_axis(None, axis=1).to_string())

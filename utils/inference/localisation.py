@@ -22,8 +22,9 @@ from utils.crops import (
     sagittal_crops,
     stack_pixels,
 )
-from utils.dicom import Slice
+from utils.dicom import Series, Slice
 from utils.errors import LumbarError
+from utils.inference.levels import Counted, agreed
 from utils.models.hardware import mixed_precision
 from utils.models.locator import STRIDE, Locator, UNet, joint_log_softmax
 from utils.models.spatial import invert, tta_affines, warp
@@ -64,29 +65,55 @@ class Candidate(NamedTuple):
     log_p: float
 
 
+class Located(NamedTuple):
+    """Where 25 targets are.
+
+    points      (25, 3) mm, nan where not in the image
+    confidence  (25,): the fraction of the heat map near the point; for foramina and recesses times
+                that of the level, because a foramen that is found with certainty on a doubtful
+                level is doubtful
+    doubt       why the levels are doubtful, "" if they are not
+    """
+
+    points: np.ndarray
+    confidence: np.ndarray
+    doubt: str = ""
+
+
 @torch.inference_mode()
-def locate(locator: Locator, study: PreparedStudy, preset: Preset) -> tuple[np.ndarray, np.ndarray]:
-    """Points (25, 3) mm, nan where not in the image, and confidences (25,): the fraction of the
-    heat map near the point; for foramina and recesses times that of the level, because a foramen
-    that is found with certainty on a doubtful level is doubtful.
+def locate(
+    locator: Locator, study: PreparedStudy, preset: Preset, counted: Counted | None = None
+) -> Located:
+    """The 25 points of a study.
+
+    counted  the levels as the discs above the sacrum count them, if they were counted
 
     Canal points first, on Sagittal T2 (or on T1 where there is no T2: the canal is in the same
     position). Carried through patient space they give the slices that show a level's foramina, the
     side of those, and its axial slices.
     """
     points, confidence = np.full((len(TARGETS), 3), np.nan), np.zeros(len(TARGETS))
-    parts = study.of(SAGITTAL_T2) or study.of(SAGITTAL_T1)
-    if not parts:
-        return points, confidence
-    crops = sagittal_crops(max(parts, key=len), preset)
-    levels = _search_levels(locator.canal, crops, can_be_absent=preset.truncation > 0)
-    points[CANAL_ROWS], confidence[CANAL_ROWS] = levels
-    foramina, recesses = _beside_levels(study, levels[0], preset)
+    series = levels_series(study)
+    if series is None:
+        return Located(points, confidence)
+    crops = sagittal_crops(series, preset)
+    canal, sure = _search_levels(locator.canal, crops, can_be_absent=preset.truncation > 0)
+    doubt = ""
+    if counted is not None:
+        canal, sure, doubt = agreed(canal, sure, counted)
+    points[CANAL_ROWS], confidence[CANAL_ROWS] = canal, sure
+    foramina, recesses = _beside_levels(study, canal, preset)
     found = _search(locator.foramen, foramina) | _search(locator.recess, recesses, mirror=True)
     for rows, (at, sure) in found.items():
         points[list(rows)] = at
         confidence[list(rows)] = sure * confidence[TARGET_LEVEL[rows[0]]]
-    return points, confidence
+    return Located(points, confidence, doubt)
+
+
+def levels_series(study: PreparedStudy) -> Series | None:
+    """The series on which a study's levels are found."""
+    parts = study.of(SAGITTAL_T2) or study.of(SAGITTAL_T1)
+    return max(parts, key=len) if parts else None
 
 
 def _beside_levels(

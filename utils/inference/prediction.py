@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
 
 from utils import metrics
 from utils.crops import POINT_MM, TARGET_LEVEL, nearest
-from utils.inference.grading import grade
-from utils.inference.localisation import locate
+from utils.inference.counting import count_levels
+from utils.inference.fat import AREA_MM2
+from utils.inference.levels import DOUBTFUL, NEXT, Counted, level_doubt, sac_depths
+from utils.inference.localisation import Located, levels_series, locate
+from utils.inference.probabilities import graded, prior_of
 from utils.inference.run import Run
+from utils.inference.segmentation import segment
 from utils.prepare import PreparedStudy
 from utils.rsna import (
     CANAL_ROWS,
     GRADE_COLUMNS,
-    LEVELS,
     SAGITTAL_T1,
     SAGITTAL_T2,
     TARGETS,
@@ -27,20 +29,16 @@ from utils.rsna import (
 )
 from utils.views import Views, views_of
 
+MEASURE = "measure"  # of the canal: depth of the sac, mm; of a foramen: fat round the root, mm²
 MODEL, PRIOR = "model", "prior"  # the source of a prediction: the images, or no image at all
 FAILED = "the study could not be graded:"  # how the note of a study starts that raised an error
-DOUBT = "doubtful: "  # how a note starts that doubts the levels of a study
-UNORDERED = f"{DOUBT}the levels were not found in order"
-# Discs of one patient are about as far apart: a step from level to level that is longer or shorter
-# than their median by these factors means that a disc was skipped or counted twice. Of the levels
-# that readers marked in 1,899 real studies, 97 % have no such step; of 400 of the phantom, all.
-LONG_STEP, SHORT_STEP = 1.4, 0.6
-DOUBTFUL = 0.2  # all points of a study whose levels are doubtful have at most this confidence
 
 
 def predict_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
     """25 rows: row_id, the three probabilities, the point in mm, its series and instance,
-    confidence, source ("model" or "prior") and note.
+    confidence, measure (of the canal the depth of its sac in mm, of a foramen the fat round its
+    point in mm², if the run measures), source
+    ("model" or "prior") and note.
 
     Probabilities are the mean over the folds in which the target was visible; where it was in none,
     they are the weighted prior. The point is that of the most confident fold. Of several runs
@@ -63,42 +61,25 @@ def _averaged(run: Run, tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 def _predicted(run: Run, study: PreparedStudy) -> pd.DataFrame:
     """The 25 rows of one run alone."""
-    located = [locate(locator, study, run.preset) for locator, _ in run.folds]
-    points, confidence = _most_confident(located)
-    probabilities, visible = _mean_probabilities(run, study, [found for found, _ in located])
+    counted = _counted(run, study)
+    located = _of_folds(run, study, counted)
+    points, confidence, doubt = _most_confident(located)
+    probabilities, visible, shares = graded(run, study, [of.points for of in located], points)
+    measured = AREA_MM2 * shares
+    measured[CANAL_ROWS] = sac_depths(points[CANAL_ROWS], counted)
     absent = np.isnan(points[TARGET_LEVEL, 0])  # the level's canal point was not found
     views = views_of(run.preset)
     notes = [_note(study, views, *of) for of in zip(TARGETS, visible, absent)]
-    doubt = level_doubt(points[CANAL_ROWS])
     if doubt:
-        notes = ["; ".join(filter(None, [doubt, note])) for note in notes]
+        notes = [NEXT.join(filter(None, [doubt, note])) for note in notes]
     images = [_image_of(study, *of) for of in zip(TARGETS, points)]
     sources = np.where(visible, MODEL, PRIOR)
-    found = _Located(points, confidence, images)
+    found = _Found(points, confidence, images, measured)
     rows = _table(run, study.study_id, probabilities, found, sources, notes)
     seen = rows.source == MODEL
     raised = metrics.with_severe_factor(rows[seen], run.severe_factor)
     rows.loc[seen, list(GRADE_COLUMNS)] = raised[list(GRADE_COLUMNS)]
     return rows
-
-
-def level_doubt(canal: np.ndarray) -> str:
-    """Why the levels of five canal points (5, 3) mm, nan where not found, are doubtful; "" if they
-    are not. The patient's own spacing is the measure."""
-    if (np.diff(canal[:, 2]) > 0).any():
-        return UNORDERED
-    steps = np.linalg.norm(np.diff(canal, axis=0), axis=1)
-    found = np.isfinite(steps)
-    if found.sum() < 3:
-        return ""
-    usual = float(np.median(steps[found]))
-    for upper, lower, step in zip(LEVELS, LEVELS[1:], steps):
-        if not SHORT_STEP * usual <= step <= LONG_STEP * usual and np.isfinite(step):
-            return (
-                f"{DOUBT}{upper} and {lower} are {step:.0f} mm apart, other levels {usual:.0f}; "
-                "a disc may have been skipped or counted twice"
-            )
-    return ""
 
 
 def prior_prediction(run: Run, study_id: int, why: str) -> pd.DataFrame:
@@ -108,53 +89,49 @@ def prior_prediction(run: Run, study_id: int, why: str) -> pd.DataFrame:
 
 def _unread(run: Run, study_id: int, why: str) -> pd.DataFrame:
     count = len(TARGETS)
-    nowhere = _Located(np.full((count, 3), np.nan), np.zeros(count), [(pd.NA, pd.NA)] * count)
+    images, nothing = [(pd.NA, pd.NA)] * count, np.full(count, np.nan)
+    nowhere = _Found(np.full((count, 3), np.nan), np.zeros(count), images, nothing)
     notes = [f"{FAILED} {why}"] * count
-    return _table(run, study_id, _prior(run), nowhere, np.full(count, PRIOR), notes)
+    return _table(run, study_id, prior_of(run), nowhere, np.full(count, PRIOR), notes)
 
 
-def locate_study(run: Run, study: PreparedStudy) -> tuple[np.ndarray, np.ndarray]:
-    """Points (25, 3) mm and confidences (25,), each of the most confident fold: the mean of two
-    points that differ by a level would be a position at which no model has looked."""
-    return _most_confident([locate(locator, study, run.preset) for locator, _ in run.folds])
+def locate_study(run: Run, study: PreparedStudy) -> Located:
+    """Its points, each of the most confident fold: the mean of two points that differ by a level
+    would be a position at which no model has looked."""
+    return _most_confident(_of_folds(run, study, _counted(run, study)))
+
+
+def _of_folds(run: Run, study: PreparedStudy, counted: Counted | None) -> list[Located]:
+    """What each fold's locator finds."""
+    return [locate(locator, study, run.preset, counted) for locator, _ in run.folds]
+
+
+def _counted(run: Run, study: PreparedStudy) -> Counted | None:
+    """The levels by counting, once for all folds, if the run has a segmenter."""
+    series = levels_series(study)
+    if run.segmenter is None or series is None:
+        return None
+    return count_levels(segment(run.segmenter, series))
 
 
 @dataclass(frozen=True)
-class _Located:
-    """Points (25, 3) mm, confidences (25,), and the (series_id, instance) each point is on."""
+class _Found:
+    """Points (25, 3) mm, confidences (25,), the (series_id, instance) each point is on, and what
+    was measured there (25,)."""
 
     points: np.ndarray
     confidence: np.ndarray
     images: list[tuple]
+    measured: np.ndarray
 
 
-def _most_confident(
-    located: list[tuple[np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, np.ndarray]:
-    points = np.array([found for found, _ in located])  # (folds, 25, 3)
-    confidence = np.array([of for _, of in located])  # (folds, 25)
+def _most_confident(located: list[Located]) -> Located:
+    points = np.array([of.points for of in located])  # (folds, 25, 3)
+    confidence = np.array([of.confidence for of in located])  # (folds, 25)
     best = confidence.argmax(0), np.arange(len(TARGETS))
-    is_doubtful = bool(level_doubt(points[best][CANAL_ROWS]))
-    return points[best], np.minimum(confidence[best], DOUBTFUL if is_doubtful else 1)
-
-
-def _mean_probabilities(
-    run: Run, study: PreparedStudy, points: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (25, 3), and which targets were visible in any fold (25,)."""
-    graders = [grader for _, grader in run.folds]
-    graded = [grade(grader, study, at, run.preset) for grader, at in zip(graders, points)]
-    weight = np.array([visible for _, visible in graded], float)[..., None]  # (folds, 25, 1)
-    shifted = [logits / run.temperature + run.prior_shift for logits, _ in graded]
-    p = softmax(np.array(shifted, float), axis=-1)  # (folds, 25, 3)
-    visible = np.any(weight, axis=(0, 2))
-    mean = (weight * p).sum(0) / weight.sum(0).clip(1)
-    mean = np.where(visible[:, None], mean, _prior(run))
-    return mean / mean.sum(1, keepdims=True), visible
-
-
-def _prior(run: Run) -> np.ndarray:
-    return run.prior.loc[list(TARGETS), list(GRADE_COLUMNS)].to_numpy()
+    doubts = [of.doubt for of in located if of.doubt]
+    doubt = level_doubt(points[best][CANAL_ROWS]) or next(iter(doubts), "")
+    return Located(points[best], np.minimum(confidence[best], DOUBTFUL if doubt else 1), doubt)
 
 
 def _note(study: PreparedStudy, views: Views, target: Target, visible: bool, absent: bool) -> str:
@@ -193,7 +170,7 @@ def _table(
     run: Run,
     study_id: int,
     probabilities: np.ndarray,
-    found: _Located,
+    found: _Found,
     sources: np.ndarray,
     notes: list[str],
 ) -> pd.DataFrame:
@@ -204,6 +181,7 @@ def _table(
     table[list(GRADE_COLUMNS)] = probabilities
     table[POINT_MM] = found.points
     table["confidence"] = found.confidence
+    table[MEASURE] = found.measured.round(1)
     table[["series_id", "instance_number"]] = pd.DataFrame(found.images, dtype="Int64")
     lines = [" ".join(note.split()) for note in notes]  # on one line, whatever an error said
     return table.assign(source=sources, note=lines, run=run.signature)

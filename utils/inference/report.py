@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from utils import __version__
 from utils.crops import POINT_MM, as_uint8, crop, nearest
 from utils.errors import LumbarError
 from utils.files import write_atomic, writing
-from utils.inference.prediction import DOUBT, PRIOR, level_doubt
+from utils.inference.levels import DOUBT, NEXT, doubt_in
+from utils.inference.prediction import PRIOR
 from utils.prepare import PreparedStudy, prepare_study
 from utils.rsna import (
     AXIAL_T2,
-    CANAL,
     CONDITIONS,
     GRADE_COLOURS,
     GRADE_COLUMNS,
@@ -30,7 +31,9 @@ from utils.rsna import (
     SERIES_OF,
     Tables,
 )
+from utils.structures import Outline
 from utils.viewer import page_html, payload
+from utils.viewer.predictions import MEASURE_COLUMN, measures
 
 CROP_MM, CROP_PX = 60.0, 150
 MOST_CROPS = 10
@@ -63,11 +66,17 @@ _CROSS = (
 
 
 def write_report(
-    tables: Tables, study_id: int, predictions: pd.DataFrame, path: str | Path, model: str = ""
+    tables: Tables,
+    study_id: int,
+    predictions: pd.DataFrame,
+    path: str | Path,
+    model: str = "",
+    outlines: Iterable[Outline] = (),
 ) -> Path:
     """Write the page of one study from the rows of inference.predict_studies; returns its path.
 
-    model  a line that says which run predicted
+    model     a line that says which run predicted
+    outlines  of its structures, for the viewer in the page
     Raises LumbarError if the study is not among the predictions, or they do not say where they
     come from.
     """
@@ -80,7 +89,7 @@ def write_report(
     above = (
         _STYLE
         + title
-        + _warning(_doubt_of(rows))
+        + _warning(doubt_in(rows.note))
         + _grid(rows)
         + _fallbacks(rows, study)
         + _crops(rows, study)
@@ -91,7 +100,9 @@ def write_report(
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    page = page_html(payload(tables, study_id, rows), f"Study {int(study_id)}", above, below)
+    page = page_html(
+        payload(tables, study_id, rows, outlines), f"Study {int(study_id)}", above, below
+    )
     return write_atomic(path, page)
 
 
@@ -110,14 +121,6 @@ def _rows_of(predictions: pd.DataFrame, study_id: int) -> pd.DataFrame:
     return rows
 
 
-def _doubt_of(rows: pd.DataFrame) -> str:
-    """Why the levels of the whole study are doubtful, which each of its notes begins with; "" if
-    they are not."""
-    canal = rows[rows.condition == CANAL].set_index("level").reindex(LEVELS)
-    doubt = level_doubt(canal[POINT_MM].to_numpy(float))
-    return doubt if rows.note.fillna("").str.startswith(doubt).any() else ""
-
-
 def _warning(doubt: str) -> str:
     """Once, before any grade."""
     return (
@@ -131,7 +134,8 @@ def _warning(doubt: str) -> str:
 def _grid(rows: pd.DataFrame) -> str:
     """Levels down, conditions across: the most probable grade, its probability, a bar of all
     three."""
-    prediction = rows.set_index(["level", "condition"])
+    measured = measures(rows) if MEASURE_COLUMN in rows else None  # earlier versions had none
+    prediction = rows.assign(measure=measured).set_index(["level", "condition"])
     head = "".join(f"<th scope=col>{condition}</th>" for condition in CONDITIONS)
     lines = []
     for level in LEVELS:
@@ -160,18 +164,19 @@ def _cell(row: Any) -> str:
         for q, colour in zip(p, GRADE_COLOURS)
     )
     numbers = " / ".join(f"{100 * q:.0f}" for q in p)
+    measured = f"<br>{html.escape(row.measure)}" if isinstance(row.measure, str) else ""
     unseen = " · not seen: prior" if row.source == PRIOR else ""
     doubtful = " · level doubtful" if str(row.note).startswith(DOUBT) else ""
     return (
         f"<td>{_most_probable(row)}<div class=bar>{bar}</div>"
-        f"<span class=small>{numbers}{unseen}{doubtful}</span></td>"
+        f"<span class=small>{numbers}{unseen}{doubtful}{measured}</span></td>"
     )
 
 
 def _fallbacks(rows: pd.DataFrame, study: PreparedStudy) -> str:
     """What could not be seen, and what was predicted in its place."""
-    doubt = _doubt_of(rows)
-    notes = rows.note.fillna("").str.removeprefix(doubt).str.removeprefix("; ")
+    doubt = doubt_in(rows.note)
+    notes = rows.note.fillna("").str.removeprefix(doubt).str.removeprefix(NEXT)
     noted = rows.assign(note=notes)[notes != ""]
     lines = []
     for row in noted.itertuples():

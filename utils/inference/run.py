@@ -13,14 +13,22 @@ import pandas as pd
 from utils.crops import OTHER_TARGET
 from utils.errors import LumbarError
 from utils.files import digest, read_json, reason
-from utils.models import WEIGHTS, Ensemble, Grader, Locator, WeightsError, device, load_weights
+from utils.models import (
+    WEIGHTS,
+    Ensemble,
+    Grader,
+    Locator,
+    Segmenter,
+    WeightsError,
+    device,
+    load_weights,
+)
 from utils.presets import Preset, PresetError
 from utils.rsna import GRADE_COLUMNS, TARGETS
 
 FITTED = {"temperature": (0.01, 100.0), "severe_factor": (0.1, 10.0)}  # least and greatest
 MOST_FOLDS = 1000
-# Of Bayes' prior-shift correction; see Run.prior_shift for how it was chosen.
-PRIOR_SHIFT_STRENGTH = 0.7
+SEGMENTER = "segmenter"  # its folder in that of a run; only runs that learnt from phantoms have one
 
 
 _AGAIN = "delete it and run 03_train again: nothing is trained twice"
@@ -40,6 +48,7 @@ class Run:
     prior           (25, 3) the weighted prior of the population that predictions are meant for
     training_prior  that of the labels trained on, if they are of another population: phantoms have
                     more severe grades than patients
+    segmenter       finds vertebrae, discs and sac, so that levels can be counted, too
     others          runs whose predictions are averaged with this one's: see load_runs
     """
 
@@ -51,26 +60,27 @@ class Run:
     temperature: float
     severe_factor: float = 1.0
     training_prior: pd.DataFrame | None = None
+    segmenter: Segmenter | None = None
     others: tuple[Run, ...] = ()
 
     @property
     def prior_shift(self) -> np.ndarray:
         """(25, 3) to be added to logits: the logarithm of how much more frequent each grade is than
-        in training (prior-shift or label-shift correction; Saerens 2002), times its strength.
+        in training (prior-shift or label-shift correction; Saerens 2002).
 
-        The same for both sides, because a grader is trained on every study mirrored, too. In full
-        the correction is right for targets graded one by one. A grader that sees all 25 makes a
-        part of it by itself, because a patient with one narrowed level has others. A strength of
-        0.5 to 0.8 was best for two graders, each on four sets of 60 phantoms with the grade
-        frequencies of patients (two versions of the phantom, two kinds of contrast); up to 1 on
-        phantoms whose grades were sampled independently, and for runs of few phantoms
-        (docs/transfer.csv).
+        The same for both sides, because a grader is trained on every study mirrored, too.
         """
         if self.training_prior is None:
             return np.zeros((len(TARGETS), len(GRADE_COLUMNS)))
         order = list(TARGETS), list(GRADE_COLUMNS)
         log_ratio = np.log(self.prior.loc[order] / self.training_prior.loc[order]).to_numpy()
-        return PRIOR_SHIFT_STRENGTH * (log_ratio + log_ratio[OTHER_TARGET]) / 2
+        return (log_ratio + log_ratio[OTHER_TARGET]) / 2
+
+    @property
+    def measures(self) -> bool:
+        """Whether what can be measured counts beside what the grader sees: where the grader has
+        seen no patient."""
+        return self.preset.population == "patients"
 
     @property
     def without_prior_shift(self) -> Run:
@@ -108,6 +118,7 @@ def load_run(folder: str | Path) -> Run:
         temperature=float(content["temperature"]),
         severe_factor=float(content["severe_factor"]),
         training_prior=priors[1] if len(priors) > 1 else None,
+        segmenter=_segmenter(folder),
     )
 
 
@@ -195,10 +206,25 @@ def _models(folder: Path, preset: Preset) -> tuple[Locator, Ensemble]:
     return locator, Ensemble(graders.values()).eval()
 
 
+def _segmenter(folder: Path) -> Segmenter | None:
+    """That of a run, if it has one. Raises RunError."""
+    path = folder / SEGMENTER / WEIGHTS
+    if not path.is_file():
+        return None
+    segmenter = Segmenter()
+    try:
+        load_weights(segmenter, path)
+    except WeightsError as error:
+        raise RunError(f"{error}; fetch the run again, or delete {path.parent}") from error
+    return segmenter.to(device()).eval()
+
+
 def _fingerprint(folder: Path, preset: Preset, folds: list[int], priors: list[str]) -> str:
     """Eight hexadecimal digits that change with any file of the run."""
     models = ["locator", *preset.grader_folders]
     weights = [f"fold{k}/{name}/{WEIGHTS}" for k in folds for name in models]
+    if (folder / SEGMENTER / WEIGHTS).is_file():
+        weights.append(f"{SEGMENTER}/{WEIGHTS}")
     digests = [digest(folder / name) for name in ("run.json", *weights, *priors)]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:8]
 

@@ -15,6 +15,7 @@ from utils.models.backbone import BackboneError, backbone
 from utils.models.grader import Ensemble, Grader
 from utils.models.hardware import device, mixed_precision, precision
 from utils.models.locator import Locator
+from utils.models.segmenter import Segmenter
 from utils.models.weights import WEIGHTS, WeightsError, load_weights
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Ensemble",
     "Grader",
     "Locator",
+    "Segmenter",
     "WeightsError",
     "backbone",
     "device",

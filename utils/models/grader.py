@@ -1,5 +1,4 @@
-"""How bad is it? Crops round 25 points to three logits each: CNN, LSTM over slices, transformer
-over targets.
+"""How bad is it? Crops round 25 points to three logits each: a CNN, an LSTM over slices, a head.
 
 Shapes in comments: B studies, V views (30, see utils.views), T targets (25), S slices of a view, D
 features, and n views that exist, of all studies together.
@@ -20,16 +19,15 @@ from utils.presets import Preset
 from utils.rsna import FAMILIES, GRADES, LEVELS, TARGETS
 from utils.views import views_of
 
-ATTENTION_HEADS = 4
 LEAST_CONTRAST = 3 / 255  # added to the standard deviation of a crop: air is not made noise
 LEAST_P = 1e-3  # of a grade that no label has
 
 
 class Grader(nn.Module):
-    """Crops -> 25 × 3 logits, in four steps: a CNN that all slices share; a bidirectional LSTM over
-    the slices of a view, and attention that pools them (the recipe of the competition's 1st place);
-    a transformer over all 25 targets, because levels and sides inform each other; a head per
-    family.
+    """Crops -> 25 × 3 logits, in three steps: a CNN that all slices share; a bidirectional LSTM
+    over the slices of a view, and attention that pools them (the recipe of the competition's 1st
+    place); a head per family. Each target is graded on its own views: with a transformer over all
+    25 real foramina were graded worse (docs/measured.md).
 
     In training, features are dropped at random, and the data set hides whole views.
     """
@@ -50,9 +48,8 @@ class Grader(nn.Module):
         self.series_embedding = nn.Embedding(looked_at.kinds, width)  # wide views have their own
         self.family_embedding = nn.Embedding(len(FAMILIES), width)
         self.level_embedding = nn.Embedding(len(LEVELS), width)
-        self.missing = nn.Parameter(torch.zeros(width))  # the token of a target without any view
+        self.missing = nn.Parameter(torch.zeros(width))  # in place of views, where there is none
         self.dropout = nn.Dropout(preset.dropout)
-        self.transformer = _transformer(width, preset.dropout / 2)
         self.heads = nn.ModuleList(_head(width) for _ in FAMILIES)
         self.bias = nn.Parameter(torch.zeros(len(TARGETS), len(GRADES)))  # see `expect`
         self._register_table("view_target", looked_at.target)  # (V,) index into TARGETS
@@ -84,9 +81,8 @@ class Grader(nn.Module):
         there = exists.flatten().nonzero()[:, 0]  # (n,) which of B V views exist
         slices = self.encode_slices(crops, there)  # (n, S, D)
         views, scores = self.pool_slices(slices)  # (n, D), (n, S)
-        tokens = self.target_tokens(in_place(views, exists, there), exists)  # (B, T, D)
-        tokens = self.transformer(tokens)  # (B, T, D)
-        logits = self.classify(tokens)  # (B, T, 3)
+        targets = self.sum_views(in_place(views, exists, there), exists)  # (B, T, D)
+        logits = self.classify(targets)  # (B, T, 3)
         return (logits, in_place(scores, exists, there)) if attention else logits
 
     def encode_slices(self, crops: Tensor, there: Tensor) -> Tensor:
@@ -106,23 +102,23 @@ class Grader(nn.Module):
         scores = self.attention(x)  # (n, S, 1)
         return (scores.softmax(1) * x).sum(1), scores[..., 0]
 
-    def target_tokens(self, views: Tensor, exists: Tensor) -> Tensor:
+    def sum_views(self, views: Tensor, exists: Tensor) -> Tensor:
         """(B, V, D) -> (B, T, D): the sum of a target's views, or `missing` where it has none."""
         views = (views + self.series_embedding(self.view_kind)) * exists[..., None]
         empty = views.new_zeros(len(views), len(self.target_level), views.shape[-1])  # (B, T, D)
-        tokens = empty.index_add(1, self.view_target, views)
-        views_of = torch.zeros_like(tokens[..., 0])  # (B, T)
-        views_of = views_of.index_add(1, self.view_target, exists.to(tokens.dtype))
+        targets = empty.index_add(1, self.view_target, views)
+        views_of = torch.zeros_like(targets[..., 0])  # (B, T)
+        views_of = views_of.index_add(1, self.view_target, exists.to(targets.dtype))
         has_view = (views_of > 0)[..., None]  # (B, T, 1)
-        tokens = torch.where(has_view, tokens, self.missing.to(tokens.dtype))
+        targets = torch.where(has_view, targets, self.missing.to(targets.dtype))
         families = self.family_embedding(self.target_family)  # (T, D)
         levels = self.level_embedding(self.target_level)  # (T, D)
-        return tokens + families + levels
+        return targets + families + levels
 
-    def classify(self, tokens: Tensor) -> Tensor:
+    def classify(self, targets: Tensor) -> Tensor:
         """(B, T, D) -> logits (B, T, 3), each target's from the head of its family, plus `bias`."""
-        every = torch.stack([head(tokens) for head in self.heads], 2)  # (B, T, families, 3)
-        chosen = self.target_family.view(1, -1, 1, 1).expand(len(tokens), -1, 1, len(GRADES))
+        every = torch.stack([head(targets) for head in self.heads], 2)  # (B, T, families, 3)
+        chosen = self.target_family.view(1, -1, 1, 1).expand(len(targets), -1, 1, len(GRADES))
         return every.gather(2, chosen)[:, :, 0] + self.bias
 
 
@@ -151,18 +147,9 @@ def standardised(crops: Tensor) -> Tensor:
     """Crops (n, S, px, px) in 0..1, each view minus the mean of its middle slice, divided by its
     standard deviation: brightness and contrast differ between scanners, grades do not."""
     middle = crops[:, crops.shape[1] // 2].flatten(1)  # (n, px px)
-    mean, deviation = (
-        part[:, None, None, None] for part in (middle.mean(1), middle.std(1, correction=0))
-    )
-    return (crops - mean) / (deviation + LEAST_CONTRAST)
-
-
-def _transformer(width: int, dropout: float) -> nn.TransformerEncoder:
-    """One layer, normalised first: (B, T, D) -> (B, T, D)."""
-    layer = nn.TransformerEncoderLayer(
-        width, ATTENTION_HEADS, 2 * width, dropout, batch_first=True, norm_first=True
-    )
-    return nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+    mean = middle.mean(1, keepdim=True)  # (n, 1)
+    deviation = (middle - mean).square().mean(1, keepdim=True).sqrt()
+    return (crops - mean[..., None, None]) / (deviation[..., None, None] + LEAST_CONTRAST)
 
 
 def _head(width: int) -> nn.Sequential:

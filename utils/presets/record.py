@@ -79,8 +79,8 @@ class Preset:
     slice_shift: int = 1  # a view is now and then up to so many slices off
     mixup: float = 0.0  # alpha of the Beta distribution that lambda is drawn from; 0: no mixup
     cutmix: float = 0.0  # probability that a mixture is one of regions, not of intensities
-    dropout: float = 0.0  # of the grader's features; half of it in its transformer
-    attention_loss: float = 0.0  # weight in the loss of attending to the annotated slice
+    dropout: float = 0.0  # of the grader's features
+    attention_loss: float = 0.2  # weight in the loss of attending to the annotated slice
     # optimisation
     batch: int = 4  # studies in a step, of all processes together
     accumulate: int = 1  # steps whose gradients make one update

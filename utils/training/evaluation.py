@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from utils import metrics
 from utils.crops import nearest, point_table
 from utils.dicom import Series
-from utils.inference import grade, locate
+from utils.inference import Located, grade, locate
 from utils.models import Ensemble, Locator
 from utils.prepare import PreparedStudy, load_study, load_table
 from utils.presets import Preset
@@ -45,18 +45,17 @@ def measure_locator(
     for study_id in tqdm(studies, desc="measuring the locator", unit="study"):
         study = load_study(prepared, study_id)
         true = study.points if points is None else points[points.study_id == study_id]
-        rows += point_errors(study, *locate(locator, study, preset), point_table(true))
+        rows += point_errors(study, locate(locator, study, preset), point_table(true))
     return pd.DataFrame(rows, columns=POINT_ERRORS)
 
 
-def point_errors(
-    study: PreparedStudy, found: np.ndarray, confidence: np.ndarray, true: np.ndarray
-) -> list[tuple]:
+def point_errors(study: PreparedStudy, located: Located, true: np.ndarray) -> list[tuple]:
     """Located against true points (25, 3) mm: a row of POINT_ERRORS for each true one.
 
     A point that was not found is infinitely far off; the level is right if the true point of no
     other level of the condition is nearer.
     """
+    found, confidence, _ = located
     conditions = np.array([target.condition for target in TARGETS])
     rows = []
     for k in np.flatnonzero(np.isfinite(true).all(1)):
@@ -99,7 +98,7 @@ def out_of_fold(
     rows = []
     for study_id in tqdm(studies, desc="grading held-out studies", unit="study"):
         study = load_study(prepared, study_id)
-        points, _ = locate(locator, study, preset)
+        points = locate(locator, study, preset).points
         logits, visible = grade(graders, study, points, preset)
         logits = np.where(visible[:, None], logits, prior)
         ids = [row_id(study_id, *target) for target in TARGETS]

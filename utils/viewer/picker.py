@@ -13,7 +13,7 @@ from utils import rsna
 from utils.errors import LumbarError
 from utils.viewer.errors import ViewerError
 from utils.viewer.search import grade_counts, matching, search_index
-from utils.viewer.widget import StudyViewer
+from utils.viewer.widget import Outliner, StudyViewer
 
 
 class StudyPicker(ipywidgets.VBox):
@@ -24,6 +24,7 @@ class StudyPicker(ipywidgets.VBox):
                  or all whose images are here
     predictions  as for StudyViewer; with them the search knows the words right and wrong
     quiz         as for StudyViewer
+    outlines     as for StudyViewer
     fetch        called with a study before it is shown, to bring its images here
 
     The search keeps the studies in which one target has all its words: "severe l4/l5",
@@ -37,6 +38,7 @@ class StudyPicker(ipywidgets.VBox):
         predictions: pd.DataFrame | None = None,
         quiz: bool = False,
         fetch: Callable[[int], None] | None = None,
+        outlines: Outliner | None = None,
     ):
         tables = root if isinstance(root, rsna.Tables) else rsna.load_tables(root)
         chosen = _default_studies(tables, predictions) if studies is None else studies
@@ -47,7 +49,7 @@ class StudyPicker(ipywidgets.VBox):
             )
         self._fetch = fetch or (lambda study: None)
         self._fetch(self.studies[0])
-        self.viewer = StudyViewer(tables, self.studies[0], predictions, quiz)
+        self.viewer = StudyViewer(tables, self.studies[0], predictions, quiz, outlines)
         self._index = search_index(tables, self.studies, predictions)
         self._grades_hidden = quiz
         controls = self._make_controls()

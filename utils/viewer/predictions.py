@@ -11,15 +11,21 @@ from utils.viewer.errors import ViewerError
 POINT_COLUMNS = ["x_mm", "y_mm", "z_mm"]  # patient space, LPS
 PROBABILITY_COLUMNS = list(rsna.GRADE_COLUMNS)
 REQUIRED_COLUMNS = ["row_id", *PROBABILITY_COLUMNS]
-TEXT_COLUMNS = ["note", "source"]
+MEASURE_COLUMN = "measure"  # of the canal: depth of the sac, mm; of a foramen: its fat, mm²
+MEASURED = {
+    "spinal": lambda mm: f"sac {mm:.1f} mm deep" if mm >= 1 else "sac less than 1 mm deep",
+    "foraminal": "{:.0f} mm² of fat round the root".format,
+    "subarticular": "{:.1f} mm deep".format,
+}
+TEXT_COLUMNS = ["note", "measure", "source"]
 
 
 def predictions_of(study_id: int, table: pd.DataFrame | None) -> dict[str, dict]:
     """row_id -> its prediction, for the rows of one study; other rows and columns are left aside.
 
-    A prediction is {p: [3], mm: [3] or None, note: text or None}, and `source` ("model" or "prior")
-    where the table has that column. Raises ViewerError for a missing column, a row id that appears
-    twice and a value that is not a probability.
+    A prediction is {p: [3], mm: [3] or None, note: text or None}, and, where the table has these
+    columns, `measure` (text or None) and `source` ("model" or "prior"). Raises ViewerError for a
+    missing column, a row id that appears twice and a value that is not a probability.
     """
     if table is None:
         return {}
@@ -28,9 +34,30 @@ def predictions_of(study_id: int, table: pd.DataFrame | None) -> dict[str, dict]
     _check_unique(table)
     probabilities = _checked_probabilities(table)
     points = table.reindex(columns=POINT_COLUMNS).apply(pd.to_numeric, errors="coerce")
-    texts = _texts(table)
+    measured = MEASURE_COLUMN in table.columns
+    texts = _texts(table.assign(measure=measures(table)) if measured else table)
     rows = zip(table.row_id, probabilities, points.to_numpy(float), texts, strict=True)
     return {row_id: {"p": p.tolist(), "mm": _point(mm)} | text for row_id, p, mm, text in rows}
+
+
+def measures(table: pd.DataFrame) -> pd.Series:
+    """What was measured of each row's structure, in words; nothing where there is no measure.
+
+    The patient's own widest level says more than the number: patients differ in size.
+    """
+    family = table.row_id.map(lambda row_id: next(of for of in rsna.FAMILIES if of in row_id))
+    values = pd.to_numeric(table[MEASURE_COLUMN], errors="coerce")
+    widest = values.groupby(family).transform("max")
+    rows = zip(family, values, widest)
+    texts = [
+        MEASURED[of](value) + _share(value, most) if value == value else None
+        for of, value, most in rows
+    ]
+    return pd.Series(texts, table.index, object)
+
+
+def _share(value: float, widest: float) -> str:
+    return f", {value / widest:.0%} of the widest level" if value < widest else ", the widest level"
 
 
 def _check_columns(table: pd.DataFrame) -> None:
@@ -64,7 +91,7 @@ def _point(mm: np.ndarray) -> list[float] | None:
 
 
 def _texts(table: pd.DataFrame) -> list[dict[str, str | None]]:
-    """Per row its note and, if the table has that column, its source."""
+    """Per row its note and, if the table has those columns, its measure and its source."""
     present = [name for name in TEXT_COLUMNS if name == "note" or name in table.columns]
     rows = table.reindex(columns=present).to_dict("records")
     return [{name: _text(value) for name, value in row.items()} for row in rows]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from utils import rsna
 from utils.dicom import DicomError, Series, read_series
+from utils.structures import COLOURS, STRUCTURES, Outline
 from utils.viewer.errors import ViewerError
 from utils.viewer.images import encode
 from utils.viewer.predictions import predictions_of
@@ -21,8 +24,13 @@ class Payload(NamedTuple):
     images: bytes
 
 
-def payload(tables: rsna.Tables, study_id: int, predictions: pd.DataFrame | None = None) -> Payload:
-    """One study for the browser.
+def payload(
+    tables: rsna.Tables,
+    study_id: int,
+    predictions: pd.DataFrame | None = None,
+    outlines: Iterable[Outline] = (),
+) -> Payload:
+    """One study for the browser; outlines are drawn on the slices they belong to.
 
     A series that cannot be read becomes an entry with a `problem` in place of slices. Raises
     ViewerError for an unknown study or unusable predictions, TableError if the study's folder
@@ -33,6 +41,7 @@ def payload(tables: rsna.Tables, study_id: int, predictions: pd.DataFrame | None
     predicted = predictions_of(study_id, predictions)
     images = bytearray()
     entries, readable = _encode_all(tables, study_id, descriptions, images)
+    _outline(entries, readable, outlines)
     study = {
         "id": study_id,
         **_vocabulary(),
@@ -72,6 +81,20 @@ def _encode_all(
     return entries, readable
 
 
+def _outline(entries: list[dict], readable: dict[int, Series], outlines: Iterable[Outline]) -> None:
+    """Each outline to its slice's entry, in pixels; those of images that are not here are left
+    aside."""
+    slices = {entry["id"]: entry["slices"] for entry in entries}
+    for one in outlines:
+        series = readable.get(one.series_id)
+        if series is None or not series.shows(one.instance):
+            continue
+        index = series.index(one.instance)
+        xy = np.round(series.slices[index].to_pixel(one.mm), 1)
+        line = {"structure": one.structure, "xy": xy.tolist()}
+        slices[one.series_id][index].setdefault("outlines", []).append(line)
+
+
 def _problem(series_id: int, error: DicomError, is_here: bool) -> str:
     if is_here:
         return f"Series {series_id} cannot be shown: {error.reason}."
@@ -88,6 +111,7 @@ def _vocabulary() -> dict[str, list]:
         "levels": list(rsna.LEVELS),
         "grades": [dict(zip(("name", "colour", "weight"), grade)) for grade in grades],
         "conditions": [_condition(name) for name in rsna.CONDITIONS],
+        "structures": [dict(zip(("name", "colour"), of)) for of in zip(STRUCTURES, COLOURS)],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import anywidget
@@ -12,9 +13,11 @@ from IPython.display import HTML
 
 from utils import rsna
 from utils.files import write_atomic
+from utils.structures import Outline
 from utils.viewer.page import module, page_html
 from utils.viewer.study import Payload, payload
 
+Outliner = Callable[[int], Iterable[Outline]]
 ANSWER_COLUMNS = ["row_id", "condition", "level", "answer", "label", "predicted"]
 
 
@@ -25,6 +28,7 @@ class StudyViewer(anywidget.AnyWidget):
     study_id     a study whose series the tables describe
     predictions  row_id, normal_mild, moderate, severe; where known x_mm, y_mm, z_mm (LPS), a source
                  ("model" or "prior") and a note; other columns and other studies' rows are ignored
+    outlines     called with a study before it is shown: the outlines of its structures
     quiz         start with the labels hidden and ask for the grades; the learner's are in .answers
 
     Raises ViewerError for an unknown study or unusable predictions.
@@ -42,13 +46,15 @@ class StudyViewer(anywidget.AnyWidget):
         study_id: int,
         predictions: pd.DataFrame | None = None,
         quiz: bool = False,
+        outlines: Outliner | None = None,
     ):
+        self._outlines = outlines or (lambda study: [])
         self._tables = root if isinstance(root, rsna.Tables) else rsna.load_tables(root)
         self._predictions = predictions
         self._valid_quiz: dict = {}  # the last that belonged to the study on show
         # Quiz and answers of the studies that were shown before, by study.
         self._earlier: dict[int, tuple[dict, pd.DataFrame]] = {}
-        data = payload(self._tables, study_id, predictions)
+        data = self._payload(study_id)
         super().__init__(study=data.study, images=data.images, quiz={"on": quiz})
 
     @traitlets.validate("quiz")
@@ -64,7 +70,7 @@ class StudyViewer(anywidget.AnyWidget):
 
         Raises ViewerError for an unknown study; the study on show then stays.
         """
-        data = payload(self._tables, study_id, self._predictions)
+        data = self._payload(study_id)
         self._earlier[self.study["id"]] = (self.quiz, self._answers_of_study())
         quiz, _ = self._earlier.pop(data.study["id"], ({}, None))
         is_on = bool(self.quiz.get("on"))
@@ -72,6 +78,9 @@ class StudyViewer(anywidget.AnyWidget):
             self.images = data.images
             self.study = data.study
             self.quiz = quiz | {"on": is_on}
+
+    def _payload(self, study_id: int) -> Payload:
+        return payload(self._tables, study_id, self._predictions, self._outlines(int(study_id)))
 
     @property
     def answers(self) -> pd.DataFrame:

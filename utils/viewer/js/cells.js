@@ -92,13 +92,14 @@ function pointTexts({ points }) {
 }
 
 function describePrediction(cell) {
-  const { mm, note, source } = cell.prediction;
+  const { mm, measure, note, source } = cell.prediction;
   const verdict = cell.verdict && `, ${cell.verdict}`;
   const parts = [make("p", `Predicted${verdict}:`), ...probabilityBars(cell)];
   if (mm) {
     const texts = [`Found at ${positionText(mm)}`, cell.distanceText];
     parts.push(make("p.quiet", texts.filter(Boolean).join(", ")));
   }
+  if (measure) parts.push(make("p", `Measured: ${measure}`));
   const remark = note ?? SOURCES[source];
   if (remark) parts.push(make("p.note", remark));
   return parts;

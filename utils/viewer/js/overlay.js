@@ -28,6 +28,18 @@ function drawFaintly(ctx, segments, colour) {
   ctx.globalAlpha = 1;
 }
 
+// What a model takes for a structure, in the structure's colour, and thin: the image counts.
+function drawOutlines(ctx, pane) {
+  const { structures } = pane.viewer.study;
+  ctx.lineWidth = 1.25;
+  for (const { structure, xy } of pane.slice.outlines ?? []) {
+    const path = new Path2D();
+    for (const at of xy) path.lineTo(...pane.toScreen(at));
+    ctx.strokeStyle = structures[structure].colour;
+    ctx.stroke(path);
+  }
+}
+
 function drawCrosshair(ctx, pane, mm) {
   if (!mm || nearestSlice(pane.series.slices, mm) !== pane.index) return;
   const [x, y] = pane.toScreen(toPixel(pane.slice, mm));

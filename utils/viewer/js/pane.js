@@ -220,6 +220,7 @@ class Pane {
     const ctx = this.layers.clearOverlay();
     this.marks = [];
     if (!this.slice) return;
+    if (show.structures) drawOutlines(ctx, this);
     if (show.planes) {
       drawPlanes(ctx, this, panes, show.blocks);
       drawCrosshair(ctx, this, crosshair);

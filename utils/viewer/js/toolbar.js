@@ -14,13 +14,20 @@ const HELP = {
   "Page Up/Down": "another series in this pane",
   "c, [ ]": "cine, slower, faster",
   "m, then drag": "measure; by keys: Enter, Shift-arrows, Enter; Escape clears",
-  "l, p, b": "labels, planes, all slices of the other series",
+  "l, s": "labels, outlines of the structures",
+  "p, b": "planes, all slices of the other series",
   "n, Shift-n": "next and previous of the cells chosen above the grid",
 };
 
 // What is drawn over the images or how a drag acts; `on` is how a viewer starts.
 const TOGGLES = {
   labels: { text: "Labels", about: "Show or hide labels", key: "l", on: true },
+  structures: {
+    text: "Structures",
+    about: "Outline what a model takes for vertebra, disc, sac, sacrum and arch",
+    key: "s",
+    on: false,
+  },
   planes: { text: "Planes", about: "Show or hide planes and crosshair", key: "p", on: true },
   blocks: {
     text: "Blocks",
@@ -47,7 +54,9 @@ class Toolbar {
     const attributes = { role: "toolbar", "aria-label": "View" };
     const groups = [this.windowButtons(), Object.values(this.toggles), [this.quiz], [reset]];
     const spans = groups.map((buttons) => make("span.group", ...buttons));
-    return make("div.toolbar", attributes, make("strong", `Study ${study.id}`), ...spans);
+    this.legend = legendOf(study.structures);
+    const title = make("strong", `Study ${study.id}`);
+    return make("div.toolbar", attributes, title, ...spans, this.legend);
   }
 
   // Of the active pane.
@@ -64,6 +73,7 @@ class Toolbar {
     const { text, about, key } = TOGGLES[name];
     const toggle = button(text, `${about} (${key})`, () => this.viewer.toggle(name));
     toggle.setAttribute("aria-pressed", this.viewer.show[name]);
+    toggle.hidden = name === "structures" && !this.viewer.hasOutlines;
     return toggle;
   }
 
@@ -81,7 +91,15 @@ class Toolbar {
     for (const [name, toggle] of Object.entries(this.toggles))
       toggle.setAttribute("aria-pressed", show[name]);
     this.quiz.setAttribute("aria-pressed", quiz.on);
+    this.legend.hidden = !(show.structures && this.viewer.hasOutlines);
   }
+}
+
+// What the colours of outlines stand for.
+function legendOf(structures = []) {
+  const named = structures.filter(({ colour }) => colour);
+  const entries = named.map(({ name, colour }) => make("i", { style: `border-color: ${colour}` }, name));
+  return make("span.structures", { hidden: true }, ...entries);
 }
 
 function helpList() {

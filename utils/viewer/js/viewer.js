@@ -12,6 +12,7 @@ class Viewer {
   constructor(root, study, images, quiz, save, previous) {
     Object.assign(this, { root, study, images, crosshair: null, panes: [] });
     this.show = previous?.show ?? defaultToggles();
+    this.hasOutlines = study.series.some(({ slices }) => slices.some((s) => s.outlines));
     this.wheel = new Wheel();
     this.cells = this.makeCells();
     this.marks = new Marks(this);

@@ -1,0 +1,51 @@
+"""Sagittal slices of random spines with the structure of every pixel: what a segmentation learns
+from, without the DICOM round it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from utils.phantom.anatomy import make_spine
+from utils.phantom.grades import sample_grades
+from utils.phantom.planes import TO_FEET, TO_LEFT, empty_slice
+from utils.phantom.protocols import sample_protocols, with_contrast_jitter
+from utils.phantom.signal import render
+from utils.phantom.spine import Spine
+from utils.phantom.structures import structures
+
+PX, MM = 320, 1.0  # of a slice
+SLICES = 4  # of each spine
+THICKNESS_MM = (0.9, 2.0, 3.0, 4.0, 5.0)  # from 3-D sequences to old scanners
+AWAY_MM = (4.0, 10.0, 20.0)  # of slices from the middle, standard deviations
+BEHIND_MM = 20.0  # of a slice's middle from the discs'
+YAW_DEGREES = 3.0  # of a slice, standard deviation
+BRIGHT = 99.0  # percentile of a slice that becomes 1
+
+
+def labelled_slices(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(SLICES, PX, PX) uint8 images of one random spine, Sagittal T2 or T1 of any contrast, and
+    their structures, uint8."""
+    rng = np.random.default_rng(seed)
+    (grades,) = sample_grades(rng, 1, str(rng.choice(["real", "balanced"])))
+    spine = make_spine(rng, grades, grading="readers")
+    images, masks = zip(*(_slice(spine, rng) for _ in range(SLICES)))
+    return np.array(images), np.array(masks)
+
+
+def _slice(spine: Spine, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    *sagittal, _ = sample_protocols(rng, (PX, PX))
+    protocol = sagittal[int(rng.integers(len(sagittal)))]
+    protocol = with_contrast_jitter(protocol, str(rng.choice(["clinical", "random"])), rng)
+    centre = spine.to_patient(spine.disc_s[2], 0.0, -BEHIND_MM)
+    centre = centre + rng.normal(0, rng.choice(AWAY_MM)) * TO_LEFT
+    yaw = np.radians(rng.normal(0, YAW_DEGREES))
+    columns = np.array([np.sin(yaw), np.cos(yaw), 0.0])
+    plane = empty_slice(centre, columns, TO_FEET, PX * MM, PX)
+    image = render(spine, protocol.sequence, plane, float(rng.choice(THICKNESS_MM)), rng)
+    return as_bytes(image), structures(spine, plane)
+
+
+def as_bytes(image: np.ndarray) -> np.ndarray:
+    """(H, W) uint8, bright tissue near 255."""
+    scaled = image * (255 / max(np.percentile(image, BRIGHT), 1e-6))
+    return np.clip(scaled, 0, 255).astype(np.uint8)
