@@ -18,8 +18,6 @@ UNORDERED = f"{DOUBT}the levels were not found in order"
 LONG_STEP, SHORT_STEP = 1.4, 0.6
 DOUBTFUL = 0.2  # all points of a study whose levels are doubtful have at most this confidence
 SAME_MM = 12.0  # two points at most so far apart are of one level: half a vertebra is more
-
-
 NEXT = "; "  # between the parts of a note
 
 

@@ -13,7 +13,7 @@ from utils.phantom.signal import render
 from utils.phantom.spine import Spine
 from utils.phantom.structures import structures
 
-PX, MM = 320, 1.0  # of a slice
+PX, MM = 320, 1.0  # of a slice; models/segmenter.py counts on as many mm per pixel
 SLICES = 4  # of each spine
 THICKNESS_MM = (0.9, 2.0, 3.0, 4.0, 5.0)  # from 3-D sequences to old scanners
 AWAY_MM = (4.0, 10.0, 20.0)  # of slices from the middle, standard deviations

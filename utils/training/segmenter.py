@@ -110,8 +110,7 @@ def segmenter_task(
 ) -> Task:
     """The segmenter, on cross-entropy and soft Dice."""
     groups = [{"params": list(segmenter.parameters()), "lr": preset.locator_rate}]
-    weights, epochs = torch.ones(TERMS), preset.locator_epochs
-    shares = torch.ones(TERMS)
+    weights, shares, epochs = torch.ones(TERMS), torch.ones(TERMS), preset.locator_epochs
     return Task(folder, segmenter, data, held_out, segmenter_terms, weights, epochs, groups, shares)
 
 
