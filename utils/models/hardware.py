@@ -31,8 +31,8 @@ def device() -> str:
 @cache
 def precision() -> str:
     """'bf16', 'fp16' or 'no': the 16 bits in which this device computes faster than in 32. A T4
-    says that it supports bf16, but only emulates it. On CPUs that multiply in bf16, group
-    normalisation in 16 bits costs more than the convolutions gain."""
+    says that it supports bf16, but only emulates it. Where a CPU multiplies in bf16 the grader
+    gains half, the locator with its few channels nothing (docs/measured.md)."""
     if device() == "cpu":
         return "no"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
