@@ -2,7 +2,8 @@
 and canal, against masks drawn by hand, patient by patient.
 
 python -m benchmarks.segmentation FOLDER RUN [--half odd], with FOLDER as for benchmarks.spider and
-a RUN that has a segmenter. Every slice is brought back to its own pixels before it is compared.
+a RUN that has a segmenter. Every slice is brought back to its own pixels before it is compared;
+where the sacrum begins is what the count of the discs says.
 """
 
 import sys
@@ -19,6 +20,7 @@ from utils import cli
 from utils.dicom import Slice
 from utils.errors import LumbarError
 from utils.inference import load_run
+from utils.inference.counting import count_levels, with_whole_sacrum
 from utils.inference.segmentation import PX, segment
 from utils.models import Segmenter
 from utils.rsna import SAGITTAL_T2
@@ -36,6 +38,7 @@ def dice_of_patients(folder: Path, segmenter: Segmenter, spacing_mm: float) -> p
         study = spider.study_of(folder, int(patient), slices, spacing_mm)
         (series,) = study.of(SAGITTAL_T2)
         found = segment(segmenter, series)
+        found = with_whole_sacrum(found, count_levels(found))
         counts = np.zeros((len(DRAWN) + 1, 3))  # in both, found, drawn
         for crop, p in zip(found.crops, found.p.swapaxes(0, 1)):
             mask = np.asarray(Image.open(folder / str(patient) / f"{crop.instance}-mask.png"))

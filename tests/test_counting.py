@@ -5,7 +5,7 @@ import pytest
 
 from utils import prepare, rsna
 from utils.dicom import Slice
-from utils.inference.counting import count_levels, discs_of, middle_of_spine
+from utils.inference.counting import count_levels, discs_of, middle_of_spine, with_whole_sacrum
 from utils.inference.levels import DOUBTFUL, Counted, agreed, doubt_in
 from utils.inference.segmentation import PX, Segmented, segment
 from utils.models import Segmenter
@@ -82,6 +82,21 @@ def test_remnants_in_the_sacrum_and_bowel_are_no_levels():
 )
 def test_a_count_is_not_sure_where_a_disc_may_be_missing(mask):
     assert not count_levels(as_found([mask] * 3)).is_sure
+
+
+def test_below_a_surely_counted_lowest_disc_there_is_sacrum_and_no_vertebra():
+    """The first sacral segment, seen by itself, looks like one."""
+    mask, bottom = spine(), HEIGHTS[-1] + 8
+    mask[bottom : bottom + 12, 115:148] = BODY
+    found = as_found([mask] * 3)
+    counted = count_levels(found)
+    assert counted.is_sure
+    mended = with_whole_sacrum(found, counted)
+    assert (mended.p.argmax(0)[0] == BODY).sum() == (spine() == BODY).sum()
+    assert (mended.p.argmax(0)[0, bottom : bottom + 12, 115:148] == SACRUM).all()
+    assert mended.p.sum(0) == pytest.approx(1)
+    unsure = counted._replace(is_sure=False)
+    assert with_whole_sacrum(found, unsure).p is found.p
 
 
 def test_levels_above_the_image_are_not_found():

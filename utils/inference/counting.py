@@ -6,12 +6,10 @@ like another. Counting asks for nothing but that discs are discs, and which of t
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from scipy import ndimage
 
-from utils.inference.levels import Counted, level_doubt
+from utils.inference.levels import Counted, Disc, level_doubt
 from utils.inference.segmentation import Segmented
 from utils.models.segmenter import MM
 from utils.rsna import LEVELS
@@ -31,26 +29,6 @@ BEFORE_MM, BEHIND_MM, BESIDE_MM, STEP_MM = 6.0, 30.0, 2.0, 0.25
 AROUND_MM = 6.0  # above a disc, where its vertebra is
 
 
-class Disc(NamedTuple):
-    """A disc on the middle of the spine: in mm to the right and down the picture.
-
-    centre     (2,) its middle
-    direction  (2,) of its long axis, to the back
-    length     of that axis
-    is_sacral  more sacrum than vertebra above it: a remnant between two sacral segments
-    """
-
-    centre: np.ndarray
-    direction: np.ndarray
-    length: float
-    is_sacral: bool
-
-    @property
-    def back(self) -> np.ndarray:
-        """(2,) its end beside the sac."""
-        return self.centre + self.direction * self.length / 2
-
-
 def count_levels(found: Segmented) -> Counted:
     """The middle of the sac at each of the five lowest discs."""
     points, sac_mm = np.full((len(LEVELS), 3), np.nan), np.full(len(LEVELS), np.nan)
@@ -64,7 +42,20 @@ def count_levels(found: Segmented) -> Counted:
         points[-1 - k] = weight @ [one.to_patient(xy) for one in found.crops]
         sac_mm[-1 - k] = depth_of_sac(found.p[SAC, weight.argmax()], disc)
     is_sure = bool(discs) and _sacrum_below(mask, discs[-1]) and not level_doubt(points)
-    return Counted(points, sac_mm, is_sure)
+    return Counted(points, sac_mm, is_sure, discs[-1] if discs else None)
+
+
+def with_whole_sacrum(found: Segmented, counted: Counted) -> Segmented:
+    """The same, but below the lowest disc, if the count is sure, all that was taken for a vertebral
+    body is sacrum: seen by itself the first sacral segment looks like one."""
+    if not counted.is_sure or counted.lowest is None:
+        return found
+    (x, y), p = counted.lowest.direction, found.p.copy()
+    columns_rows = np.mgrid[: p.shape[3], : p.shape[2]].T * MM  # (h, w, 2)
+    below = (columns_rows - counted.lowest.centre) @ np.array([-y, x]) > 0
+    p[SACRUM] += np.where(below, p[BODY], 0)
+    p[BODY] *= ~below
+    return found._replace(p=p)
 
 
 def _sacrum_below(mask: np.ndarray, disc: Disc) -> bool:

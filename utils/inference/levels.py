@@ -21,6 +21,26 @@ SAME_MM = 12.0  # two points at most so far apart are of one level: half a verte
 NEXT = "; "  # between the parts of a note
 
 
+class Disc(NamedTuple):
+    """A disc on the middle of the spine: in mm to the right and down the picture.
+
+    centre     (2,) its middle
+    direction  (2,) of its long axis, to the back
+    length     of that axis
+    is_sacral  more sacrum than vertebra above it: a remnant between two sacral segments
+    """
+
+    centre: np.ndarray
+    direction: np.ndarray
+    length: float
+    is_sacral: bool
+
+    @property
+    def back(self) -> np.ndarray:
+        """(2,) its end beside the sac."""
+        return self.centre + self.direction * self.length / 2
+
+
 class Counted(NamedTuple):
     """Levels as the discs above the sacrum count them.
 
@@ -28,11 +48,13 @@ class Counted(NamedTuple):
     sac_mm   (5,) depth of the sac beside each, from front to back, along the disc's axis
     is_sure  the sacrum is in the image, and the discs follow each other at the patient's own
              distance: none was missed
+    lowest   the disc from which they are counted, if there is any
     """
 
     points: np.ndarray
     sac_mm: np.ndarray
     is_sure: bool
+    lowest: Disc | None = None
 
 
 class Levels(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 
 from utils.dicom import Slice
 from utils.errors import LumbarError
+from utils.inference.counting import count_levels, with_whole_sacrum
 from utils.inference.localisation import levels_series
 from utils.inference.run import Run
 from utils.inference.segmentation import segment
@@ -26,6 +27,7 @@ def outlines(run: Run, study: PreparedStudy) -> list[Outline]:
     if run.segmenter is None or series is None:
         return []
     found = segment(run.segmenter, series)
+    found = with_whole_sacrum(found, count_levels(found))
     return [
         line
         for one, p in zip(found.crops, found.p.swapaxes(0, 1))

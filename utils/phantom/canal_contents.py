@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.phantom.canvas import Canvas
-from utils.phantom.narrowing import RECESS_U
+from utils.phantom.narrowing import RECESS_U, Sac
 from utils.phantom.region import OUTSIDE, Region
 from utils.phantom.shapes import solid
 
@@ -99,25 +99,27 @@ def _paint_nerves(region: Region, sac: _SacShape) -> None:
     columns = (region.s, region.u, dv, sac.inside, sac.half_depth, sac.half_width)
     points = _InSac(*(column[at] for column in columns))
     part = Canvas(region.signal, region.image[at], region.pixel)
-    conus = region.spine.sac.conus
-    _put_cord(part, points, conus)
-    _put_cauda_equina(part, points, conus, region.spine.disc_s[-1])
+    _put_cord(part, points, region.spine.sac)
+    _put_cauda_equina(part, points, region.spine.sac, region.spine.disc_s[-1])
     region.image[at] = part.image
 
 
-def _put_cord(part: Canvas, points: _InSac, conus: float) -> None:
+def _put_cord(part: Canvas, points: _InSac, sac: Sac) -> None:
     """It tapers over the last 25 mm above the conus."""
-    taper = np.clip((np.float32(conus) - points.s) / 25, 0, 1)
-    cord = solid((points.u, 4.8 * taper + 0.1), (points.dv - 0.6, 3.7 * taper + 0.1))
+    taper = np.clip((np.float32(sac.conus) - points.s) / 25, 0, 1)
+    half_depth = 3.7 * taper + 0.1
+    room = np.clip(points.half_depth - 0.6 - half_depth, 0, None)  # behind it
+    behind = 0.6 + np.float32(sac.settled) * room
+    cord = solid((points.u, 4.8 * taper + 0.1), (points.dv - behind, half_depth))
     part.put(np.minimum(points.inside - 1, np.where(taper > 0, cord, OUTSIDE)), "cord")
 
 
-def _put_cauda_equina(part: Canvas, points: _InSac, conus: float, last_disc: np.floating) -> None:
+def _put_cauda_equina(part: Canvas, points: _InSac, sac: Sac, last_disc: np.floating) -> None:
     """Strands in the posterior half of the sac; the lateral ones move forward and leave first.
 
     last_disc  s of the disc L5/S1, below which the last strands leave
     """
-    s = points.s
+    s, conus = points.s, sac.conus
     leaving = (s - np.float32(conus) + 12) / np.float32(last_disc + 30 - conus)
     leaving = np.clip(leaving, 0, 1)
     for strand in range(_STRANDS):
@@ -127,6 +129,7 @@ def _put_cauda_equina(part: Canvas, points: _InSac, conus: float, last_disc: np.
         lateral = 0.58 + 0.10 * np.sin(s / 21 + 1.7 * strand) + 0.12 * leaving
         across = aside * points.half_width * lateral
         posterior = behind * (0.50 + 0.22 * np.sin(s / 15 + 2.3 * strand))
+        posterior = posterior + np.float32(sac.settled) * (0.9 * behind - posterior)
         back = points.half_depth * (posterior - 0.35 * abs(aside) * leaving)
         present = (s > conus - 10) & (leaving < 0.35 + 0.65 * behind)
         depth = _STRAND_RADIUS - np.hypot(points.u - across, points.dv - back)

@@ -86,6 +86,7 @@ class Column:
     scale: float  # body size; 1 is the size of the tables above
     transitional: str  # "", SIXTH_LUMBAR or SACRALISED
     samples: int  # samples of the axis, one per STEP of s
+    ligament: float = 0.0  # mm of the anterior longitudinal ligament, as dark as cortex
 
     @cached_property
     def graded(self) -> slice:

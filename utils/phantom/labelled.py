@@ -3,6 +3,8 @@ from, without the DICOM round it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from utils.phantom.anatomy import make_spine
@@ -13,12 +15,16 @@ from utils.phantom.signal import render
 from utils.phantom.spine import Spine
 from utils.phantom.structures import structures
 
+VERSION = 2  # raise when the same seed gives other slices
 PX, MM = 320, 1.0  # of a slice; models/segmenter.py counts on as many mm per pixel
 SLICES = 4  # of each spine
 THICKNESS_MM = (0.9, 2.0, 3.0, 4.0, 5.0)  # from 3-D sequences to old scanners
 AWAY_MM = (4.0, 10.0, 20.0)  # of slices from the middle, standard deviations
 BEHIND_MM = 20.0  # of a slice's middle from the discs'
 YAW_DEGREES = 3.0  # of a slice, standard deviation
+# What varies between patients more than between the spines of a data set: how far back cord and
+# roots lie in the sac, the ligament in front of the bodies, and how curved the spine is.
+SETTLED, LIGAMENT_MM, LORDOSIS = (0.3, 1.0), (0.0, 3.5), (1.0, 0.3)
 BRIGHT = 99.0  # percentile of a slice that becomes 1
 
 
@@ -27,9 +33,16 @@ def labelled_slices(seed: int) -> tuple[np.ndarray, np.ndarray]:
     their structures, uint8."""
     rng = np.random.default_rng(seed)
     (grades,) = sample_grades(rng, 1, str(rng.choice(["real", "balanced"])))
-    spine = make_spine(rng, grades, grading="readers")
+    spine = _patient(rng, grades)
     images, masks = zip(*(_slice(spine, rng) for _ in range(SLICES)))
     return np.array(images), np.array(masks)
+
+
+def _patient(rng: np.random.Generator, grades: np.ndarray) -> Spine:
+    spine = make_spine(rng, grades, lordosis=rng.normal(*LORDOSIS), grading="readers")
+    sac = replace(spine.sac, settled=rng.uniform(*SETTLED))
+    column = replace(spine.column, ligament=rng.uniform(*LIGAMENT_MM))
+    return replace(spine, sac=sac, column=column)
 
 
 def _slice(spine: Spine, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -74,3 +74,4 @@ class Sac:
     depth: float  # mm, front to back
     half_width: float  # mm
     conus: float  # s where the cord ends
+    settled: float = 0.0  # cord and roots: 0 in the middle of the sac, 1 on its back wall (supine)

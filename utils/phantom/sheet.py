@@ -36,6 +36,7 @@ LEFT_RECESS = "Left Subarticular Stenosis"
 LEVEL = "L4/L5"
 SHEET_SEED, STUDY_SEED = 21, 10  # patients in whom every structure is easy to see, chosen by eye
 STUDY_GRADES = (0.6, 0.25, 0.15)  # probability of each grade in the study that is shown
+WHITE = 99.7  # percentile of what is shown
 NEAR_MM = 4  # points no further from the slice are shown on it
 
 
@@ -55,6 +56,9 @@ ROWS = (
     Row("Left neural foraminal narrowing, Sagittal T1", LEFT_FORAMEN, "sagittal", T1, 80),
     Row("Left subarticular stenosis, Axial T2", LEFT_RECESS, "axial", T2, 64),
 )
+
+
+_PLANE = {CANAL: "sagittal", LEFT_FORAMEN: "sagittal", LEFT_RECESS: "axial"}  # as readers mark it
 
 
 class View(NamedTuple):
@@ -112,6 +116,19 @@ def condition_image(
     return render(spine, sequence, where, 3.5, np.random.default_rng(seed))
 
 
+def one_grade_changed(mm: float = 50.0, px: int = 160, seed: int = SHEET_SEED) -> np.ndarray:
+    """(3, 3, px, px) in 0..1: L4/L5 of one patient with one condition at each grade (columns) and
+    all else as it was; a row for canal, left foramen and left recess."""
+    rows = [row for row in ROWS if row.plane == _PLANE[row.condition]]
+    images = np.array([[_of(row, k, mm, seed, px) for k in range(len(GRADES))] for row in rows])
+    white = np.percentile(images, WHITE, axis=(1, 2, 3), keepdims=True)
+    return np.clip(images / white, 0, 1)
+
+
+def _of(row: Row, grade: int, mm: float, seed: int, px: int) -> np.ndarray:
+    return condition_image(row.condition, grade, row.plane, row.sequence, mm, seed, px)
+
+
 def contact_sheet(path: str | Path) -> Path:
     """Write the sheet as a PNG; returns its path."""
     with plt.style.context("dark_background"):
@@ -132,7 +149,7 @@ def _draw_grades(figure: SubFigure) -> None:
         row_axes[0].set_title(f"{row.title}, {LEVEL}", loc="left", fontsize=11)
         for grade, ax in enumerate(row_axes):
             image = condition_image(row.condition, grade, row.plane, row.sequence, row.mm)
-            _show(ax, image, white=99.7)
+            _show(ax, image, WHITE)
             ax.set_xlabel(GRADES[grade], color=GRADE_COLOURS[grade], fontsize=11)
 
 

@@ -33,12 +33,24 @@ def paint_bodies(region: Region) -> None:
     osteophytes = region.of_disc(region.spine.degeneration.osteophytes)
     lips = osteophytes * bump(to_plate, 4.0) * (region.v < -6)
     outline = _outline(region)
-    body = np.minimum(outline - waist + lips, to_plate + 0.3 - 0.6 * bump(outline, 3.0))
+    plates = to_plate + 0.3 - 0.6 * bump(outline, 3.0)
+    wall = _put_ligament(region, outline - waist + lips, plates)
+    body = np.minimum(wall, plates)
     region.put_bone(body, 0.9)
     from_middle = np.abs(to_plate - height / 2)
     vein = np.minimum(0.25 * (8 + region.v) - from_middle, 5.0 - region.side)
     region.put(np.where(sacral > 0.5, OUTSIDE, vein), "vein")
     _paint_endplate_changes(region, body, to_plate)
+
+
+def _put_ligament(region: Region, wall: np.ndarray, plates: np.ndarray) -> np.ndarray:
+    """The anterior longitudinal ligament; the depth of what is left of the wall behind it."""
+    ligament = np.float32(region.spine.column.ligament)
+    if not ligament:
+        return wall
+    in_front = region.v < -0.55 * region.along("body_depth")
+    region.put(np.where(in_front, np.minimum(wall, plates), OUTSIDE), "ligament")
+    return wall - ligament * in_front
 
 
 def _paint_endplate_changes(region: Region, body: np.ndarray, to_plate: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from utils.files import Folder, write_atomic
 from utils.models import Segmenter, intensity
 from utils.models.spatial import UNBOUNDED, sample_affine, sample_truncation, truncate, warp
 from utils.phantom import VERSION as PHANTOM
-from utils.phantom.labelled import labelled_slices
+from utils.phantom.labelled import VERSION, labelled_slices
 from utils.presets import Preset
 from utils.structures import STRUCTURES
 from utils.training.processes import make_accelerator
@@ -54,7 +54,7 @@ class SliceSample(NamedTuple):
 class SliceDataset(StudyDataset):
     """Spines by their seeds: an epoch shows one slice of each."""
 
-    name, settings = f"slices-{PHANTOM}", ()
+    name, settings = f"slices-{PHANTOM}-{VERSION}", ()
 
     def _cache_study(self, study_id: int) -> None:
         images, structures = labelled_slices(study_id)
