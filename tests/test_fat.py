@@ -45,6 +45,15 @@ def test_where_no_foramen_seems_open_fat_may_not_be_bright_and_nothing_is_measur
     assert np.isnan(fat.fat_shares(study, points)).all()
 
 
+@pytest.mark.parametrize(("fluid", "is_measured"), [(20, True), (250, False)])
+def test_where_the_fluid_of_the_sac_is_bright_the_image_is_no_t1(fluid, is_measured):
+    study, points = study_with(5)
+    for one in study.series[0].series.slices:
+        one.pixels[10:20, 10:20] = fluid
+    points[rsna.CANAL_ROWS[2]] = study.series[0].series.slices[0].to_patient((14.5, 14.5))
+    assert np.isfinite(fat.fat_shares(study, points)[ONE]) == is_measured
+
+
 def test_without_sagittal_t1_nothing_is_measured():
     study, points = study_with(5)
     assert np.isnan(fat.fat_shares(replace(study, series=()), points)).all()

@@ -9,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from utils.crops import crop, nearest
+from utils.dicom import Series
 from utils.prepare import PreparedStudy
-from utils.rsna import SAGITTAL_T1, TARGETS
+from utils.rsna import CANAL_ROWS, SAGITTAL_T1, TARGETS
 
+FLUID_MM, MOSTLY = 4.0, 0.5  # round a canal point; of the levels
 ROOT_MM = 6.0  # round the point: the foramen, without the fat above and beside it
 AROUND_MM, PX = 40.0, 80  # the square that says what is bright here
 BRIGHT = 0.5  # standard deviations above the mean of the square
@@ -28,9 +30,11 @@ FORAMINAL = np.array([target.family == "foraminal" for target in TARGETS])
 
 def fat_shares(study: PreparedStudy, points: np.ndarray) -> np.ndarray:
     """(25,): how much of the surroundings of each foraminal point (25, 3) mm is fat; nan for other
-    targets, where no Sagittal T1 shows the point, and in a patient none of whose foramina seems
-    open: then it is more likely that fat is not bright in these images."""
+    targets, where no Sagittal T1 shows the point, and in images that are unlike T1: their fluid is
+    not dark, or none of the patient's foramina seems open, as if fat were not bright."""
     shares, parts = np.full(len(TARGETS), np.nan), study.of(SAGITTAL_T1)
+    if not _fluid_is_dark(parts, points):
+        return shares
     for k in np.flatnonzero(FORAMINAL & np.isfinite(points).all(1)):
         found = nearest(parts, points[k])
         if found is not None:
@@ -39,16 +43,29 @@ def fat_shares(study: PreparedStudy, points: np.ndarray) -> np.ndarray:
     return shares if np.nanmax(shares, initial=0) >= LEAST_OPEN else np.full_like(shares, np.nan)
 
 
+def _fluid_is_dark(parts: list[Series], points: np.ndarray) -> bool:
+    """Whether the sac at the canal points (25, 3) mm is mostly darker than what surrounds it; True
+    where no image shows it."""
+    darker = []
+    for point in points[CANAL_ROWS][np.isfinite(points[CANAL_ROWS]).all(1)]:
+        found = nearest(parts, point)
+        if found is not None:
+            series, index = found
+            pixels = crop(series.slices[index], point, AROUND_MM, PX).pixels
+            darker.append(pixels[_near_point(FLUID_MM)].mean() < pixels.mean())
+    return not darker or float(np.mean(darker)) >= MOSTLY
+
+
 def _share(pixels: np.ndarray) -> float:
     """Of a square (PX, PX) round a point."""
     bright = pixels > pixels.mean() + BRIGHT * (pixels.std() + LEAST_SPREAD)
-    return float(bright[_near_root()].mean())
+    return float(bright[_near_point(ROOT_MM)].mean())
 
 
-def _near_root() -> np.ndarray:
-    """(PX, PX): what is within ROOT_MM of the middle."""
+def _near_point(within_mm: float) -> np.ndarray:
+    """(PX, PX): what is near the middle."""
     mm = (np.arange(PX) - (PX - 1) / 2) * AROUND_MM / PX
-    return np.hypot(*np.meshgrid(mm, mm)) < ROOT_MM
+    return np.hypot(*np.meshgrid(mm, mm)) < within_mm
 
 
 def log_likelihoods(shares: np.ndarray) -> np.ndarray:
