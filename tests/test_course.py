@@ -27,18 +27,18 @@ ANSWERED = pd.DataFrame(
 @pytest.mark.parametrize(
     ("question", "answer", "reply"),
     [
-        ("rows", ..., "✎ Replace the ..."),
-        ("rows", 200, "✓ Yes."),
-        ("rows", 200.0, "✓ Yes."),
-        ("rows", 25, "✗ Not yet. Hint: that is one study's"),
-        ("rows", 77, "✗ Not yet. Hint: five conditions"),
-        ("rows", "many", "✗ A number is expected here, not str. Hint: five conditions"),
-        ("jitter", 1.8, "✓ Yes."),
-        ("jitter", 0, "✗ Not yet. Hint: crops in use will be off"),
-        ("side", " Right", "✓ Yes."),
-        ("side", "left", "✗ Not yet. Hint: +x is left"),
-        ("side", None, "✗ Not yet. Hint: in DICOM's"),
-        ("side", np.array([1, 2]), "✗ Not yet."),
+        ("row", ..., "✎ Replace the ..."),
+        ("row", 300, "✓ Yes."),
+        ("row", 300.0, "✓ Yes."),
+        ("row", 150, "✗ Not yet. Hint: that row is now only half"),
+        ("row", 77, "✗ Not yet. Hint: the same field"),
+        ("row", "many", "✗ A number is expected here, not str. Hint: the same field"),
+        ("when to call", 0.202, "✓ Yes."),
+        ("when to call", 0.25, "✗ Not yet. Hint: nearly"),
+        ("recess side", " Left", "✓ Yes."),
+        ("recess side", "right", "✗ Not yet. Hint: it narrows on the right"),
+        ("recess side", None, "✗ Not yet. Hint: axial slices"),
+        ("recess side", np.array([1, 2]), "✗ Not yet."),
     ],
 )
 def test_a_reply_to_every_kind_of_answer(capsys, question, answer, reply):
@@ -61,9 +61,8 @@ def test_every_question_accepts_its_answer_and_hints_at_it_without_giving_it_awa
 
 
 def test_numbers_stay_numbers_in_the_questions_file():
-    jitter = QUESTIONS["jitter"]
-    assert (jitter.right, jitter.tolerance, list(jitter.wrong)) == (1.5, 0.5, [0, 10])
-    assert QUESTIONS["in two folds"].wrong == {}
+    column = QUESTIONS["row"]
+    assert (column.right, column.tolerance, list(column.wrong)) == (300, 1, [150, 75])
 
 
 @pytest.mark.parametrize(

@@ -81,3 +81,18 @@ def test_where_one_slice_gets_the_attention_it_has_the_greatest_weight(model, sh
     model.slice_embedding.data[1] = attended  # the middle slice
     weights = explain.attention(model, *shown)[4:]
     assert (weights.argmax(1) == 1).all()
+
+
+def test_covering_a_patch_matters_only_in_views_of_the_target(model, shown):
+    crops, exists = shown
+    change = explain.occlusion(model, crops, exists, LEFT_L4, SEVERE)
+    assert sorted(change) == np.flatnonzero((VIEWS.target == LEFT_L4) & exists).tolist()
+    assert all(of.shape == (7, 7) for of in change.values())  # a quarter wide, in half steps
+    assert max(abs(of).max() for of in change.values()) > 1e-4
+    assert explain.occlusion(model, crops, np.zeros_like(exists), LEFT_L4, SEVERE) == {}
+
+
+def test_covering_what_is_already_grey_changes_nothing(model, shown):
+    crops, exists = np.full_like(shown[0], 100.0), shown[1]
+    change = explain.occlusion(model, crops, exists, LEFT_L4, SEVERE)
+    assert max(abs(of).max() for of in change.values()) == 0

@@ -18,7 +18,16 @@ from torch import nn
 from utils import metrics, rsna
 from utils.inference import explain, localisation
 from utils.inference.localisation import Candidate
-from utils.models import BackboneError, Grader, Locator, backbone, device, hardware, intensity
+from utils.models import (
+    BackboneError,
+    Grader,
+    Locator,
+    backbone,
+    device,
+    hardware,
+    intensity,
+    summary,
+)
 from utils.models.blocks import FeatureNorm
 from utils.models.grader import standardised
 from utils.models.locator import joint_log_softmax
@@ -571,3 +580,16 @@ def test_a_batch_grows_until_each_process_has_a_study_and_for_mixup_a_pair(
 ):
     preset = Preset("mine", batch=batch, accumulate=accumulate, mixup=mixup)
     assert global_batch(preset, processes) == expected
+
+
+# --- as a table -----------------------------------------------------------------------------------
+
+
+def test_a_summary_counts_every_weight_and_says_what_each_part_gives(grader):
+    crops, exists = views(2)
+    table = summary(grader, crops, exists)
+    assert table.gives["encoder"] == f"{2 * len(views_of(TINY)) * 3} × 32"
+    assert table.parameters["all"] == sum(weights.numel() for weights in grader.parameters())
+    apart = sum(weights.numel() for weights in grader.parameters(recurse=False))
+    assert table.parameters[:-1].sum() == table.parameters["all"] - apart
+    assert list(table.kind[["lstm", "all"]]) == ["LSTM", "Grader"]

@@ -126,20 +126,6 @@ def test_prevalence_stacks_the_proportions_of_grades_normal_at_the_bottom():
         assert found[to_rgba(colour)] == pytest.approx((bottom, height))
 
 
-def test_a_grade_grid_shows_letter_and_colour_of_every_grade_and_a_dash_where_there_is_none():
-    left_recess = rsna.CONDITIONS[3]
-    rows = [(1, rsna.CANAL, "L1/L2", "Severe"), (1, left_recess, "L1/L2", "Moderate")]
-    (ax,) = plots.grade_grid(grades(*rows, (1, rsna.CANAL, "L5/S1", None))).axes
-    assert words(ax)[:5] == ["S", "–", "–", "M", "–"]
-    assert words(ax)[5:] == ["–"] * 20
-    ax.figure.canvas.draw()
-    cells = ax.collections[0].get_facecolors()
-    assert tuple(cells[0]) == to_rgba(rsna.GRADE_COLOURS[2])
-    assert tuple(cells[3]) == to_rgba(rsna.GRADE_COLOURS[1])
-    assert len({*map(tuple, cells)}) == 3, "one grey for all cells without a grade"
-    assert [label.get_text() for label in ax.get_yticklabels()] == list(rsna.LEVELS)
-
-
 def test_points_that_were_not_found_keep_the_curve_of_errors_below_100_percent():
     points = pd.DataFrame({"condition": rsna.CANAL, "error_mm": [1.0, 2.0, 3.0, np.inf]})
     (ax,) = plots.locator_errors(points).axes
@@ -166,15 +152,45 @@ def test_canal_points_are_shown_head_to_foot_with_rows_downwards():
     assert ax.yaxis_inverted()
 
 
-def test_finding_bars_counts_each_study_once_per_kind():
-    rows = [(1, "swapped"), (1, "swapped"), (2, "swapped"), (2, "missing")]
-    (ax,) = plots.finding_bars(pd.DataFrame(rows, columns=["study_id", "kind"])).axes
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["swapped", "missing"]
-    assert words(ax) == ["2", "1"]
-
-
 def test_intensities_are_shown_as_scanned_and_as_prepared():
     series = Series((slice_at(0.0),))
     left, right = plots.intensity_histograms({"T1": series}, {"T1": series}).axes
     assert (left.get_title(), right.get_title()) == ("as scanned", "prepared")
     assert [text.get_text() for text in right.get_legend().get_texts()] == ["T1"]
+
+
+def test_rooms_have_a_panel_per_family_in_millimetres_and_a_violin_per_grade():
+    rows = [
+        (target.condition, grade, 10.0 - 3 * k + 0.1 * n)
+        for target in rsna.TARGETS
+        for k, grade in enumerate(rsna.GRADES)
+        for n in range(4)
+    ]
+    fig = plots.rooms(pd.DataFrame(rows, columns=["condition", "grade", "measure_mm"]))
+    assert [ax.get_title() for ax in fig.axes] == list(rsna.FAMILIES)
+    assert all(ax.get_ylabel().endswith(", mm") for ax in fig.axes)
+    assert all(len(ax.collections) == 3 for ax in fig.axes)
+
+
+def test_the_pipeline_says_where_one_is():
+    assert plots.alt_text(plots.pipeline(2)).endswith("You are here: notebook 2, prepare")
+    assert plots.pipeline(3).get_suptitle().endswith("notebook 3, locate, crop, grade")
+
+
+def test_a_covered_patch_is_shown_beside_its_crop_on_one_scale():
+    change = {0: np.zeros((3, 3)), 2: np.full((3, 3), -1.2)}
+    fig = plots.covered(np.zeros((3, 1, 8, 8)), change, ["T2", "none", "axial"], "row")
+    assert [ax.get_title() for ax in fig.axes[:4]] == ["T2", "T2", "axial", "axial"]
+    assert fig.get_suptitle() == "row: no patch changes the log-odds by more than 1.2"
+
+
+def test_variants_come_best_first_and_starts_have_a_line_each():
+    parts = pd.DataFrame({"seed 0": [0.3, 0.1], "mean": [0.3, 0.1]}, index=["without", "recipe"])
+    (ax,) = plots.leave_one_out(parts, "recipe").axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["recipe", "without"]
+    rows = [(n, start, 0.8, 0.7, 0.9) for n in (0, 10, 30) for start in ("random", "synthetic")]
+    columns = ["patients", "start", "score", "least", "greatest"]
+    (ax,) = plots.learning_from_few(pd.DataFrame(rows, columns=columns)).axes
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["from random weights", "from synthetic weights"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "10", "30"]

@@ -3,7 +3,8 @@
 In: the settings of a notebook. Out: a `Workspace` with its folders, figures, and hints for answers.
 Read `environment` (which machine is this?), `kaggle` (real data), `exams` (a real patient
 without an account), `settings` (what was chosen), `workspace` (where is what?), `machine` (does it
-fit?), `preparation` (all studies, prepared), `series` (what an exam holds), `plots` (figures),
-`checks` (check-yourself cells, on questions.toml) and `quiz` (a learner beside a model). None of
-them needs torch.
+fit?), `preparation` (all studies, prepared), `series` (what an exam holds), `cases` (which patients
+a figure shows), `plots` (figures), `checks` (check-yourself cells, on questions.toml), `exercises`
+(functions to write, and their tests) and `quiz` (a learner beside a model). None of them needs
+torch.
 """

@@ -7,8 +7,8 @@ In: crops (pixels in 0..1) as `utils.crops` cuts them. Out: heat maps of 25 poin
 Read `locator` and `grader` first; both are made of `blocks`, and `backbone` holds the grader's CNN.
 Then the augmentations: `spatial` (affines, truncation, heat maps, mixup, cutmix) and `intensity`
 (contrast and noise), whose bias fields, occlusions, blurs and ghosts are in `artefacts`. `weights`
-reads what training has saved, `hardware` says where models run and in how many bits, `vision` only
-imports torchvision where its compiled part cannot be loaded.
+reads what training has saved, `hardware` says where models run and in how many bits, `summary`
+shows one as a table, `vision` only imports torchvision where its compiled part cannot be loaded.
 """
 
 from utils.models.backbone import BackboneError, backbone
@@ -16,6 +16,7 @@ from utils.models.grader import Ensemble, Grader
 from utils.models.hardware import device, mixed_precision, precision
 from utils.models.locator import Locator
 from utils.models.segmenter import Segmenter
+from utils.models.summary import summary
 from utils.models.weights import WEIGHTS, WeightsError, load_weights
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "load_weights",
     "mixed_precision",
     "precision",
+    "summary",
 ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -47,6 +45,30 @@ def _stack_proportions(ax: Axes, labels: pd.DataFrame) -> None:
     sns.histplot(labels, x="position", hue="grade", ax=ax, **counts, **colours, **bars)
 
 
+ROOMS = {
+    "spinal": "depth of the sac, mm",
+    "foraminal": "fat before and behind the root, mm",
+    "subarticular": "depth of the recess, mm",
+}
+
+
+def rooms(measured: pd.DataFrame) -> Figure:
+    """How much room each grade leaves, one panel per family: a violin, with its quartiles.
+
+    measured  condition, grade, measure_mm
+    """
+    fig, axes = row_of_panels(len(FAMILIES), 4.3, 3.4)
+    family = measured.condition.map(FAMILY)
+    for ax, (name, unit) in zip(axes, ROOMS.items()):
+        shape = {"order": GRADES, "hue_order": GRADES, "palette": PALETTE, "legend": False}
+        quartiles = {"cut": 0, "inner": "quart", "saturation": 1, "linewidth": 1}
+        of = {"data": measured[family == name], "x": "grade", "y": "measure_mm", "hue": "grade"}
+        sns.violinplot(**of, ax=ax, **shape, **quartiles)
+        ax.set(title=name, xlabel="", ylabel=unit, ylim=(0, None))
+    fig.suptitle("How many millimetres does a grade leave?")
+    return fig
+
+
 def canal_points(points: pd.DataFrame) -> Figure:
     """Annotated canal points of all studies in their images, coloured by level.
 
@@ -72,17 +94,4 @@ def intensity_histograms(before: dict[str, Series], after: dict[str, Series]) ->
             sns.histplot(values, bins=60, element="step", fill=False, label=name, ax=ax)
         ax.set(title=title, xlabel="pixel intensity", ylabel="pixels", yscale="log")
     axes[1].legend()
-    return fig
-
-
-def finding_bars(findings: pd.DataFrame) -> Figure:
-    """In how many studies the audit found each kind of anomaly. findings: study_id, kind."""
-    each_once = findings.drop_duplicates(["kind", "study_id"])
-    # Longest bar on top; kinds with as many studies in reversed alphabetical order.
-    order = each_once.groupby("kind").size().sort_values().index[::-1]
-    fig, ax = plt.subplots(figsize=(8, 0.32 * len(order) + 0.9), layout="constrained")
-    sns.countplot(each_once, y="kind", order=order, color="#56B4E9", saturation=1, ax=ax)
-    bars: Any = ax.containers[0]
-    ax.bar_label(bars, padding=3)
-    ax.set(xlabel="studies", ylabel="", title="What the audit found")
     return fig

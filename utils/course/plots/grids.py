@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 
 from utils.course.plots.style import PALETTE, SHORT, UNKNOWN, row_of_panels
@@ -15,21 +14,6 @@ from utils.rsna import CONDITIONS, FAMILIES, GRADE_COLOURS, GRADES, LEVELS
 
 MISSING = -1  # below every colour scale: seaborn leaves the words of a nan cell out
 CELLS = {"fmt": "", "cbar": False, "linewidths": 2, "annot_kws": {"color": "black"}}
-
-
-def grade_grid(study_labels: pd.DataFrame) -> Figure:
-    """The 5 × 5 grades of one study: levels down, conditions across; letter and colour say the
-    grade, "–" that there is none. study_labels: level, condition, grade."""
-    fig, ax = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
-    grades = study_labels.pivot(index="level", columns="condition", values="grade")
-    grades = grades.reindex(index=LEVELS, columns=CONDITIONS)
-    codes = grades.map(lambda grade: GRADES.index(grade) if grade in GRADES else MISSING)
-    letters = grades.map(lambda grade: grade[0] if grade in GRADES else "–")
-    title = "All 25 grades of one study: Normal/Mild, Moderate, Severe"
-    _heatmap(ax, codes, letters, ListedColormap(GRADE_COLOURS), vmax=len(GRADES) - 1)
-    ax.set_xticklabels(SHORT.values())
-    ax.set_title(title)
-    return fig
 
 
 def confusion_grids(table: pd.DataFrame) -> Figure:

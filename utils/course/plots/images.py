@@ -119,3 +119,24 @@ def crops(
         ax.set_title(name, color=PALETTE.get(name, "black"), fontweight="bold")
     fig.suptitle(f"{title} ({size_mm:.0f} mm wide)" if size_mm else title)
     return fig
+
+
+def covered(
+    views: np.ndarray, change: dict[int, np.ndarray], names: list[str], title: str
+) -> Figure:
+    """Crops, and beside each the same with what covering a patch there has changed.
+
+    views   (V, S, px, px); the middle slice is shown
+    change  for some views (steps, steps), see inference.explain.occlusion
+    names   (V,) of all views
+    """
+    fig, axes = row_of_panels(2 * len(change), 3.5, 3.6)
+    span = max(abs(of).max() for of in change.values()) + 1e-9
+    for (view, of), (plain, marked) in zip(change.items(), axes.reshape(-1, 2)):
+        for ax in (plain, marked):
+            show_image(ax, views[view, views.shape[1] // 2], names[view], extent=(0, 1, 1, 0))
+        colours = {"cmap": "PuOr", "vmin": -span, "vmax": span, "alpha": 0.55}
+        drawn = marked.imshow(of, extent=(0, 1, 1, 0), interpolation="bilinear", **colours)
+    fig.colorbar(drawn, label="change when covered, log-odds")
+    fig.suptitle(f"{title}: no patch changes the log-odds by more than {span:.1f}")
+    return fig

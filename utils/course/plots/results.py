@@ -109,3 +109,41 @@ def reliability(table: pd.DataFrame) -> Figure:
     ax.set_title("Does 0.7 mean seven out of ten?")
     ax.legend()
     return fig
+
+
+def leave_one_out(parts: pd.DataFrame, recipe: str) -> Figure:
+    """Scores of a recipe with one part left out, best first; a dot for each seed, a dashed line at
+    the mean of the recipe itself.
+
+    parts  a row per variant, columns "seed …" and "mean"
+    """
+    ordered = parts.sort_values("mean")
+    fig, ax = plt.subplots(figsize=(9, 0.3 * len(parts) + 1.2), layout="constrained")
+    for seed in ordered.filter(like="seed"):
+        ax.plot(ordered[seed], ordered.index, "o", color="grey", alpha=0.7)
+    ax.axvline(ordered["mean"][recipe], color=FAMILY_COLOURS["spinal"], lw=1, ls="--")
+    ax.set(xscale="log", xlabel="score on held-out studies (lower is better); dots: seeds")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("{x:g}")
+    ax.invert_yaxis()
+    ax.set_title("Leave one part out: how much worse does it get?")
+    return fig
+
+
+def learning_from_few(table: pd.DataFrame) -> Figure:
+    """What so many patients teach, from different first weights; bands from the best to the worst
+    draw of patients.
+
+    table  patients, start, score, least, greatest
+    """
+    fig, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    for start, of in table.groupby("start", sort=False):
+        ax.plot(of.patients, of.score, "o-", label=f"from {start} weights")
+        ax.fill_between(of.patients, of.least, of.greatest, alpha=0.2)
+    counts = sorted(table.patients.unique())
+    ax.set_xscale("symlog", linthresh=max(min(counts, key=lambda n: n or np.inf), 1))
+    ax.set_xticks(counts, list(map(str, counts)))
+    ax.set(xlabel="real patients to learn from", ylabel="weighted log loss, foramina")
+    ax.set_title("How many real patients does a warm start save?")
+    ax.legend()
+    return fig
