@@ -50,7 +50,9 @@ def test_where_the_fluid_of_the_sac_is_bright_the_image_is_no_t1(fluid, is_measu
     study, points = study_with(5)
     for one in study.series[0].series.slices:
         one.pixels[10:20, 10:20] = fluid
-    points[rsna.CANAL_ROWS[2]] = study.series[0].series.slices[0].to_patient((14.5, 14.5))
+    points[rsna.target_index(rsna.CANAL, "L3/L4")] = (
+        study.series[0].series.slices[0].to_patient((14.5, 14.5))
+    )
     assert np.isfinite(fat.fat_shares(study, points)[ONE]) == is_measured
 
 
