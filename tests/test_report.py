@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+from PIL import Image
 
+from tools.film import film
 from utils import inference, metrics, prepare, rsna
 from utils.crops import POINT_MM, point_table
 from utils.errors import LumbarError
@@ -159,3 +161,15 @@ def test_a_doubt_about_the_levels_is_said_once_above_the_grades(
     assert page.index(escape(doubt)) < page.index("<table class=grid")
     assert above_the_viewer.count("level doubtful") == len(TARGETS)
     assert f"<li>{CANAL} L4/L5: seen without Axial T2</li>" in page
+
+
+def test_a_film_of_the_viewer_moves_and_is_small(
+    tables, predictions, whole_study, tmp_path, browser
+):
+    page = report.write_report(tables, whole_study, predictions, tmp_path / "study.html")
+    shown = Image.open(film(browser, page, tmp_path / "film.webp"))
+    assert shown.n_frames > 8
+    assert (tmp_path / "film.webp").stat().st_size < 2e6
+    shipped = Path(__file__).parent.parent / "docs" / "viewer.webp"
+    assert Image.open(shipped).n_frames > 8
+    assert shipped.stat().st_size < 2e6
