@@ -16,6 +16,7 @@ from utils.rsna import FAMILY, GRADES
 TRAINING_COLOUR = "#0072B2"
 HELD_OUT_COLOUR = "#CC79A7"
 SUBMISSION_COLOURS = ("#999999", "#009E73", "#0072B2", "#CC79A7")
+SCORES = (0.1, 0.2, 0.5, 1.0)  # ticks of a logarithmic axis
 TERMS = ("spinal", "foraminal", "subarticular", "any_severe", "total")
 FARTHEST_MM = 45  # the axis ends beyond the neighbouring level, 30 mm away
 NOT_FOUND_MM = 1e6  # stands for a point that was not found: beyond the axis, but counted
@@ -123,8 +124,8 @@ def leave_one_out(parts: pd.DataFrame, recipe: str) -> Figure:
         ax.plot(ordered[seed], ordered.index, "o", color="grey", alpha=0.7)
     ax.axvline(ordered["mean"][recipe], color=FAMILY_COLOURS["spinal"], lw=1, ls="--")
     ax.set(xscale="log", xlabel="score on held-out studies (lower is better); dots: seeds")
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("{x:g}")
+    ax.set_xticks(SCORES, list(map(str, SCORES)))
+    ax.xaxis.minorticks_off()
     ax.invert_yaxis()
     ax.set_title("Leave one part out: how much worse does it get?")
     return fig
