@@ -16,7 +16,7 @@ from utils.metrics.score import SEVERE, match, score_rows, score_table
 from utils.rsna import FAMILIES, GRADE_COLUMNS, GRADES, TARGETS
 
 # Linearly weighted kappa between readers of real MRI: Lurie 2008, Spine 33:1605.
-HUMAN_KAPPA = {"spinal": 0.73, "foraminal": 0.58}
+HUMAN_KAPPA = {"spinal": 0.73, "foraminal": 0.58, "subarticular": 0.49}
 
 
 def by_fold(truth: pd.DataFrame, submission: pd.DataFrame, folds: pd.DataFrame) -> pd.DataFrame:
@@ -52,9 +52,8 @@ def agreement(
     """Linearly weighted kappa per family between the label and the most probable grade: columns
     kappa, low, high, human.
 
-    human is what two readers of real MRI reach (HUMAN_KAPPA); nan for the recess, for which there
-    is no figure here. kappa is nan where only one grade was both given and predicted: nothing could
-    have disagreed.
+    human is what two readers of real MRI reach (HUMAN_KAPPA). kappa is nan where only one grade was
+    both given and predicted: nothing could have disagreed.
     """
     counts = _counts(match(truth, submission))
     times = resample(len(counts), draws, seed)
