@@ -20,16 +20,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from benchmarks.real_foramen import BASE, FOLDS, JITTER
+from benchmarks.real_foramen import BASE, FOLDS, JITTER, fit_grader
 from benchmarks.t1_pictures import write_data
 from benchmarks.variants import write_table
 from utils import cli, inference, metrics, prepare
 from utils.errors import LumbarError
-from utils.files import Folder, write_atomic
+from utils.files import write_atomic
 from utils.models import Grader
 from utils.presets import Preset, shaped_like
 from utils.rsna import GRADE_COLUMNS, TARGETS, grade_frequencies, row_id
-from utils.training import GraderDataset, processes, tasks, trainer
+from utils.training import GraderDataset
 from utils.training.grader_samples import GraderSample
 from utils.training.losses import augmented_crops
 
@@ -94,17 +94,6 @@ def preset_of(start: str, count: int, draw: int, run: inference.Run) -> Preset:
     return replace(base, encoder_rate=ENCODER_RATE[start])
 
 
-def trained(prepared: Path, folder: Path, grader: Grader, preset: Preset, studies: list[int]):
-    """The grader after a training on these studies, by the project's loop."""
-    data = GraderDataset(prepared, studies, preset, JITTER)
-    held_out = GraderDataset(prepared, studies[:2], preset, None)  # the loop wants some
-    for part in (data, held_out):
-        part.cache_crops(2)
-    task = tasks.grader_task(Folder(folder), grader, data, held_out, preset)
-    trainer.train(task, preset, processes.make_accelerator(preset), trainer.Limits())
-    return grader
-
-
 @torch.inference_mode()
 def predicted(grader: Grader, prepared: Path, studies: list[int], preset: Preset) -> pd.DataFrame:
     """Logits: study_id, row_id and three columns."""
@@ -130,7 +119,9 @@ def cell(
         preset = preset_of(start, count, draw, run)
         grader = initial(start, preset, run)
         if count:
-            trained(prepared, path.with_suffix(""), grader, preset, order[:count])
+            data = GraderDataset(prepared, order[:count], preset, JITTER)
+            shown = GraderDataset(prepared, order[:2], preset, None)  # the loop wants some
+            fit_grader(path.with_suffix(""), grader, data, shown)
         elif start != SYNTHETIC:  # knows nothing: what is usual
             for _, classify in grader.heads:
                 nn.init.zeros_(classify.weight)

@@ -89,12 +89,17 @@ def train_grader(
     grader = Grader(preset)
     data = GraderDataset(prepared, inside, preset, JITTER)
     grader.expect(data.prior)
-    held_out = GraderDataset(prepared, outside, preset, None)
-    task = tasks.grader_task(Folder(folder), grader, data, held_out, preset)
+    fit_grader(folder, grader, data, GraderDataset(prepared, outside, preset, None))
+    return lambda study: grade(grader, study, point_table(study.points), preset)[0]
+
+
+def fit_grader(folder: Path, grader: Grader, data: GraderDataset, held_out: GraderDataset) -> None:
+    """Any grader, on these data."""
+    task = tasks.grader_task(Folder(folder), grader, data, held_out, data.preset)
     for part in (data, held_out):
         part.cache_crops(2)
-    trainer.train(task, preset, processes.make_accelerator(preset), trainer.Limits())
-    return lambda study: grade(grader, study, point_table(study.points), preset)[0]
+    accelerator = processes.make_accelerator(data.preset)
+    trainer.train(task, data.preset, accelerator, trainer.Limits())
 
 
 def train_plain(prepared: Path, preset: Preset, inside: list[int], outside: list[int]) -> Predict:

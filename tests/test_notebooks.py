@@ -192,6 +192,7 @@ def test_there_are_questions_all_along_and_every_one_is_asked_once():
     questions = [questions_of(nb) for nb in notebooks]
     assert sorted(one.name for one in chain.from_iterable(questions)) == sorted(QUESTIONS)
     assert all(len(some) >= 5 for some in questions)
+    assert sum(map(len, questions)) >= 21
 
 
 def test_three_or_four_exercises_each_with_its_solution(notebook):
