@@ -35,6 +35,7 @@ from utils import cli, inference, metrics, prepare, rsna
 from utils.crops import point_table
 from utils.files import Folder, write_atomic
 from utils.inference.grading import grade
+from utils.inference.measures import measured
 from utils.inference.probabilities import graded
 from utils.models import Grader
 from utils.prepare import PreparedStudy, load_study
@@ -238,7 +239,9 @@ def report(prepared: Path, scratch: Path, arms: list[str], folds: int, released:
     if released:
         submission = released_run(released, prepared, studies)
         rows["released run"] = figures(labels, submission, peer)
-        rest = labels[labels.study_id.isin(studies[1::2])]  # by the others fat.DEVIATION was chosen
+        rest = labels[
+            labels.study_id.isin(studies[1::2])
+        ]  # by the others openness.SCALES was chosen
         for name, of in ((OTHER_HALF, submission), (f"prior, {OTHER_HALF}", prior)):
             mine = of[rsna.studies_of(of.row_id).isin(rest.study_id)]
             rows[name] = figures(rest, mine, None) | narrowed(rest, mine)
@@ -270,7 +273,8 @@ def released_run(folder: Path, prepared: Path, studies: list[int]) -> pd.DataFra
     for study_id in studies:
         study = load_study(prepared, study_id)
         points = point_table(study.points)
-        p = graded(run, study, [points] * len(run.folds), points).p
+        measures = measured(run, study, None, points)
+        p = graded(run, study, [points] * len(run.folds), measures).p
         ids = [row_id(study_id, *target) for target in TARGETS]
         table = pd.DataFrame(p, columns=list(GRADE_COLUMNS))
         parts.append(table.assign(study_id=study_id, row_id=ids))

@@ -21,10 +21,10 @@ from utils.dicom import Slice
 from utils.errors import LumbarError
 from utils.inference import load_run
 from utils.inference.counting import count_levels, with_whole_sacrum
-from utils.inference.segmentation import PX, segment
+from utils.inference.segmentation import segment
 from utils.models import Segmenter
 from utils.rsna import SAGITTAL_T2
-from utils.structures import ARCH, BODY, DISC, SAC
+from utils.structures import ARCH, BODY, DISC, SAC, SAGITTAL
 
 # What a drawn mask calls 1, 2, 3.
 DRAWN = {"vertebra": (BODY, ARCH), "disc": (DISC,), "canal": (SAC,)}
@@ -56,7 +56,7 @@ def on_pixels(
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     mm = np.stack([columns * column_mm, rows * row_mm], -1) @ spider.AXES
     xy = crop.to_pixel(mm + crop.origin * (1, 0, 0))
-    at = np.clip(xy[..., ::-1], 0, PX - 1).transpose(2, 0, 1)
+    at = np.clip(xy[..., ::-1], 0, SAGITTAL.px - 1).transpose(2, 0, 1)
     return np.array([ndimage.map_coordinates(one, at, order=1) for one in p]).argmax(0)
 
 

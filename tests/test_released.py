@@ -40,7 +40,12 @@ def unseen(tmp_path_factory):
 
 
 def test_it_is_small_and_nothing_but_numbers():
-    assert [path.parent.name for path in WEIGHTS] == ["grader", "locator", "segmenter"]
+    assert [path.parent.name for path in WEIGHTS] == [
+        "axial_segmenter",
+        "grader",
+        "locator",
+        "segmenter",
+    ]
     assert sum(path.stat().st_size for path in WEIGHTS) < 6e6
     files = {path.name for path in workspace.RELEASED.rglob("*") if path.is_file()}
     tables = {"prior.csv", "training_prior.csv"}

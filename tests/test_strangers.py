@@ -9,9 +9,9 @@ from benchmarks import segmentation, spider
 from utils import inference, prepare, rsna
 from utils.course.workspace import RELEASED
 from utils.crops import crop, point_table
-from utils.inference.segmentation import PX, Segmented
+from utils.inference.segmentation import Segmented
 from utils.models import Segmenter
-from utils.structures import BACKGROUND, BODY, DISC, SAC, STRUCTURES
+from utils.structures import BACKGROUND, BODY, DISC, SAC, SAGITTAL
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +60,17 @@ def test_dice_is_one_for_what_is_drawn_as_it_is_found(folder, monkeypatch):
         Image.fromarray(np.tile(drawn.astype(np.uint8), (height, 1))).save(path)
 
     def found(_, series):
-        crops = [crop(one, series.slices[0].centre, PX, PX) for one in series.slices]
-        back = crops[0].to_patient(np.stack([np.arange(PX), np.zeros(PX)], 1))[:, 1]
+        crops = [
+            crop(one, series.slices[0].centre, SAGITTAL.px, SAGITTAL.px) for one in series.slices
+        ]
+        back = crops[0].to_patient(np.stack([np.arange(SAGITTAL.px), np.zeros(SAGITTAL.px)], 1))[
+            :, 1
+        ]
         at = np.digitize(back, [40, 80, 120, 160])
         codes = np.array([BACKGROUND, BODY, DISC, SAC, BACKGROUND])[at]
-        p = np.eye(len(STRUCTURES))[np.broadcast_to(codes, (len(crops), PX, PX))]
+        p = np.eye(SAGITTAL.structures)[
+            np.broadcast_to(codes, (len(crops), SAGITTAL.px, SAGITTAL.px))
+        ]
         return Segmented(crops, p.transpose(3, 0, 1, 2))
 
     monkeypatch.setattr(segmentation, "segment", found)

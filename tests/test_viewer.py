@@ -288,20 +288,35 @@ def test_the_source_of_a_prediction_is_sent_where_the_table_names_it(root):
 
 
 def test_a_measure_is_sent_in_words_beside_the_patients_own_widest(root):
-    targets = [(rsna.CANAL, "L3/L4"), (rsna.CANAL, "L4/L5"), (LEFT_FORAMEN, "L4/L5")]
+    targets = [
+        (rsna.CANAL, "L3/L4"),
+        (rsna.CANAL, "L4/L5"),
+        (LEFT_FORAMEN, "L4/L5"),
+        (LEFT_RECESS, "L4/L5"),
+    ]
     table = (
         predictions()
-        .iloc[[0, 0, 0]]
+        .iloc[[0, 0, 0, 0]]
         .assign(
-            row_id=[rsna.row_id(STUDY, *target) for target in targets], measure=[12.0, 6.0, 41.4]
+            row_id=[rsna.row_id(STUDY, *target) for target in targets],
+            sac_mm=[12.0, 6.0, None, None],
+            sac_mm2=[None, 62.0, None, None],
+            disc_mm=[7.0, None, None, None],
+            slip_mm=[2.9, -3.2, None, None],
+            fat_mm2=[None, None, 41.4, None],
+            recess_mm=[None, None, None, 1.8],
         )
     )
     data = send(root, table)
-    wide, narrow, foramen = (cell(data, *target)["prediction"]["measure"] for target in targets)
-    assert wide == "sac 12.0 mm deep, the widest level"
-    assert narrow == "sac 6.0 mm deep, 50% of the widest level"
+    wide, narrow, foramen, recess = (cell(data, *of)["prediction"]["measure"] for of in targets)
+    assert wide == "sac 12.0 mm deep, the widest level; disc 7.0 mm high"
+    assert narrow == (
+        "sac 6.0 mm deep, 50% of L3/L4; sac 62 mm² large, the widest level; "
+        "vertebra above 3 mm backward"
+    )
     assert foramen == "41 mm² of fat round the root, the widest level"
-    none = send(root, predictions(measure=[None, float("nan")]))
+    assert recess == "recess 1.8 mm deep"
+    none = send(root, predictions(sac_mm=[None, float("nan")]))
     assert cell(none, rsna.CANAL, "L4/L5")["prediction"]["measure"] is None
 
 

@@ -719,7 +719,7 @@ def test_predictions_are_shown_beside_the_labels(show):
 
 
 def test_what_was_measured_is_said_beside_the_probabilities(show):
-    screen = show(predictions(measure=[6.0, 12.0]))
+    screen = show(predictions(sac_mm=[6.0, None]))
     assert "Measured: sac 6.0 mm deep, the widest level" in screen.detail()
 
 

@@ -19,7 +19,7 @@ from tools import card
 from utils import cli, inference
 from utils.course import workspace
 from utils.files import write_atomic
-from utils.inference.run import SEGMENTER
+from utils.inference.run import SEGMENTERS
 from utils.models import WEIGHTS
 from utils.presets import get_preset
 from utils.training import segmenter
@@ -30,7 +30,8 @@ NEEDED = ("run.json", "prior.csv", "training_prior.csv")  # by inference, beside
 def make(home: Path, to: Path) -> float:
     """Simulate, prepare, train, keep; returns the minutes of training."""
     run = trained(home, get_preset("zero_shot"))
-    segmenter.fit_segmenter(run / SEGMENTER, home / "prepared" / SEGMENTER)
+    for plane, name in SEGMENTERS.items():
+        segmenter.fit_segmenter(run / name, home / "prepared" / name, plane)
     keep(run, to)
     return minutes(run)
 

@@ -3,9 +3,10 @@
 In: a study (`Tables`, or a prepared study) and a trained run. Out: predictions (one row per
 target), a submission, a report. Read in the way of the data: `run` (what training left),
 `localisation` (heat maps to points in mm; with `segmentation`, `counting` and `levels`, where a run
-can count discs, too), `grading` (crops to logits), `probabilities` (with `fat`, where a run
-measures), `prediction` (one study), `studies` (many); then `explain` (what a prediction is based
-on), `outlines` (of structures) and `report` (one HTML page per study).
+can count discs, too), `measures` (with `fat`), `grading` (crops to logits), `probabilities` (with
+`openness`: what measures say of grades), `prediction` (one study), `studies` (many); then `explain`
+(what a prediction is based on), `outlines` (of structures and measures) and `report` (one HTML page
+per study).
 """
 
 from utils.inference.grading import grade

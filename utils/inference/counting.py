@@ -11,10 +11,10 @@ from scipy import ndimage
 
 from utils.inference.levels import Counted, Disc, level_doubt
 from utils.inference.segmentation import Segmented
-from utils.models.segmenter import MM
 from utils.rsna import LEVELS
-from utils.structures import BODY, DISC, SAC, SACRUM
+from utils.structures import BODY, DISC, SAC, SACRUM, SAGITTAL
 
+MM = SAGITTAL.mm
 SMOOTHING_MM = 10.0  # along the spine, of where its middle is
 GAP_PX = 2  # parts of a disc less than twice as far apart are one
 LEAST_DISC_MM2 = 25.0  # of a component; smaller ones are specks
@@ -24,35 +24,34 @@ LEAST_SACRUM_MM2 = 150.0  # a third of its first segment
 SHORTEST = 0.6
 NEAR_SAC_MM = 15.0  # of a disc's back end: at L5/S1 there is fat between; bowel is further off
 ON_AXIS_MM = 4.0  # of the disc's long axis: the part of the sac that belongs to it
-# Where the sac is sought from a disc's back end, and how far apart its depth is sampled.
-BEFORE_MM, BEHIND_MM, BESIDE_MM, STEP_MM = 6.0, 30.0, 2.0, 0.25
 AROUND_MM = 6.0  # above a disc, where its vertebra is
 
 
 def count_levels(found: Segmented) -> Counted:
     """The middle of the sac at each of the five lowest discs."""
-    points, sac_mm = np.full((len(LEVELS), 3), np.nan), np.full(len(LEVELS), np.nan)
+    points = np.full((len(LEVELS), 3), np.nan)
+    of_levels: list[Disc | None] = [None] * len(LEVELS)
     p, at = middle_of_spine(found.p)
     mask = p.argmax(0)
     sac = np.argwhere(mask == SAC)[:, ::-1] * MM
     discs = lumbar(discs_of(mask), sac)[-len(LEVELS) :]
     for k, disc in enumerate(reversed(discs)):
         xy = beside(disc, sac) / MM
-        weight = at[round(xy[1])]
-        points[-1 - k] = weight @ [one.to_patient(xy) for one in found.crops]
-        sac_mm[-1 - k] = depth_of_sac(found.p[SAC, weight.argmax()], disc)
+        points[-1 - k] = at[round(xy[1])] @ [one.to_patient(xy) for one in found.crops]
+        of_levels[-1 - k] = disc
     is_sure = bool(discs) and _sacrum_below(mask, discs[-1]) and not level_doubt(points)
-    return Counted(points, sac_mm, is_sure, discs[-1] if discs else None)
+    return Counted(points, tuple(of_levels), is_sure)
 
 
 def with_whole_sacrum(found: Segmented, counted: Counted) -> Segmented:
     """The same, but below the lowest disc, if the count is sure, all that was taken for a vertebral
     body is sacrum: seen by itself the first sacral segment looks like one."""
-    if not counted.is_sure or counted.lowest is None:
+    lowest = counted.discs[-1]
+    if not counted.is_sure or lowest is None:
         return found
-    (x, y), p = counted.lowest.direction, found.p.copy()
+    p = found.p.copy()
     columns_rows = np.mgrid[: p.shape[3], : p.shape[2]].T * MM  # (h, w, 2)
-    below = (columns_rows - counted.lowest.centre) @ np.array([-y, x]) > 0
+    below = (columns_rows - lowest.centre) @ lowest.across > 0
     p[SACRUM] += np.where(below, p[BODY], 0)
     p[BODY] *= ~below
     return found._replace(p=p)
@@ -99,23 +98,11 @@ def beside(disc: Disc, sac: np.ndarray) -> np.ndarray:
     """(2,) mm: the middle of the sac (n, 2) mm behind a disc, on its long axis; the nearest point
     of it where the axis passes by."""
     away = sac - disc.centre
-    to_back, (x, y) = away @ disc.direction, disc.direction
-    across = np.abs(away @ np.array([-y, x]))
+    to_back, across = away @ disc.direction, np.abs(away @ disc.across)
     behind = (to_back > 0) & (across < ON_AXIS_MM)
     if not behind.any():
         return sac[np.linalg.norm(away, axis=1).argmin()]
     return sac[behind].mean(0)
-
-
-def depth_of_sac(p: np.ndarray, disc: Disc) -> float:
-    """Antero-posterior depth in mm of the sac, of probability p (h, w), along a disc's axis: that
-    of the narrowest of the lines beside it."""
-    x, y = disc.direction
-    along = np.arange(-BEFORE_MM, BEHIND_MM, STEP_MM)[:, None, None] * disc.direction
-    across = np.arange(-BESIDE_MM, BESIDE_MM + 1)[None, :, None] * np.array([-y, x])
-    rows_columns = (disc.back + along + across)[..., ::-1].transpose(2, 0, 1) / MM
-    lines = ndimage.map_coordinates(p, rows_columns, order=1)
-    return float(STEP_MM * lines.sum(0).min())
 
 
 def _disc(cells: np.ndarray, mask: np.ndarray) -> Disc:

@@ -1,7 +1,6 @@
 """Foramina by what a reader looks at: how much of the bright fat round the root is left on T1.
 
-Lee 2010 grades a foramen by how far its fat is obliterated, and so do the competition's readers. A
-network that has seen only phantoms recognises real foramina badly; this one number carries over.
+Lee 2010 grades a foramen by how far its fat is obliterated, and so do the competition's readers.
 """
 
 from __future__ import annotations
@@ -20,11 +19,6 @@ BRIGHT = 0.5  # standard deviations above the mean of the square
 LEAST_SPREAD = 3.0  # greys, added to the standard deviation: air is not made noise
 LEAST_OPEN = 0.25  # of a patient's most open foramen; in 99 % of 792 real patients at least 0.29
 AREA_MM2 = np.pi * ROOT_MM**2
-# The fat of the three grades, as a share of the area: means of clinical phantoms (seed 5252). In
-# real patients grades overlap more than in phantoms: the deviation is the best one for 396 patients
-# of the competition, the first, third, fifth … by their ids; the others were only measured on.
-SHARES = np.array([0.50, 0.22, 0.02])
-DEVIATION = 0.18
 FORAMINAL = np.array([target.family == "foraminal" for target in TARGETS])
 
 
@@ -66,9 +60,3 @@ def _near_point(within_mm: float) -> np.ndarray:
     """(PX, PX): what is near the middle."""
     mm = (np.arange(PX) - (PX - 1) / 2) * AROUND_MM / PX
     return np.hypot(*np.meshgrid(mm, mm)) < within_mm
-
-
-def log_likelihoods(shares: np.ndarray) -> np.ndarray:
-    """(25, 3): how likely so much fat (25,) is in each grade; 0 for all where it is not known."""
-    off = (shares[:, None] - SHARES) / DEVIATION
-    return np.nan_to_num(-(off**2) / 2)

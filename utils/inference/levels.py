@@ -40,21 +40,25 @@ class Disc(NamedTuple):
         """(2,) its end beside the sac."""
         return self.centre + self.direction * self.length / 2
 
+    @property
+    def across(self) -> np.ndarray:
+        """(2,) to the feet, at a right angle to its axis."""
+        x, y = self.direction
+        return np.array([-y, x])
+
 
 class Counted(NamedTuple):
     """Levels as the discs above the sacrum count them.
 
     points   (5, 3) mm, L1/L2 first; nan where there are no more discs
-    sac_mm   (5,) depth of the sac beside each, from front to back, along the disc's axis
+    discs    of each level; None where there are no more
     is_sure  the sacrum is in the image, and the discs follow each other at the patient's own
              distance: none was missed
-    lowest   the disc from which they are counted, if there is any
     """
 
     points: np.ndarray
-    sac_mm: np.ndarray
+    discs: tuple[Disc | None, ...]
     is_sure: bool
-    lowest: Disc | None = None
 
 
 class Levels(NamedTuple):
@@ -81,14 +85,11 @@ def agreed(points: np.ndarray, confidence: np.ndarray, counted: Counted) -> Leve
     return Levels(counted.points, np.full(len(LEVELS), DOUBTFUL), doubt)
 
 
-def sac_depths(canal: np.ndarray, counted: Counted | None) -> np.ndarray:
-    """(5,) mm at five canal points (5, 3); nan where no disc was counted beside the point."""
-    if counted is None:
-        return np.full(len(LEVELS), np.nan)
+def counted_beside(canal: np.ndarray, counted: Counted) -> list[int | None]:
+    """Which counted level lies beside each of five canal points (5, 3) mm; None where none does."""
     away = np.linalg.norm(canal[:, None] - counted.points, axis=2)  # (5, 5)
     away = np.nan_to_num(away, nan=np.inf)
-    nearest = away.argmin(1)
-    return np.where(away.min(1) <= SAME_MM, counted.sac_mm[nearest], np.nan)
+    return [int(row.argmin()) if row.min() <= SAME_MM else None for row in away]
 
 
 def level_doubt(canal: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""The structures of a study's sagittal slices as lines, to be looked at."""
+"""The structures of a study as lines, and what was measured in them, to be looked at."""
 
 from __future__ import annotations
 
@@ -6,47 +6,108 @@ from collections.abc import Callable, Iterator
 
 import contourpy
 import numpy as np
+import pandas as pd
 
+from utils.crops import POINT_MM
 from utils.dicom import Slice
 from utils.errors import LumbarError
-from utils.inference.counting import count_levels, with_whole_sacrum
-from utils.inference.localisation import levels_series
+from utils.inference import measures
+from utils.inference.counting import middle_of_spine, with_whole_sacrum
+from utils.inference.measures import Seen, see
+from utils.inference.prediction import locate_study
 from utils.inference.run import Run
-from utils.inference.segmentation import segment
+from utils.inference.segmentation import segment_at
+from utils.models.segmenter import Segmenter
 from utils.prepare import PreparedStudy, prepare_study
-from utils.rsna import Tables
-from utils.structures import BACKGROUND, STRUCTURES, Outline
+from utils.rsna import AXIAL_T2, CANAL_ROWS, SIDES, Tables, rows_of
+from utils.structures import BACKGROUND, FAT, ROOT, SAC, SAGITTAL, Outline
 
 HALF = 0.5  # of the probability: where a structure ends
 FEWEST = 8  # points of a line; shorter ones are specks
 
 
-def outlines(run: Run, study: PreparedStudy) -> list[Outline]:
-    """Those on the series on which levels are found; none if the run has no segmenter."""
-    series = levels_series(study)
-    if run.segmenter is None or series is None:
+def outlines(run: Run, study: PreparedStudy, points: np.ndarray | None = None) -> list[Outline]:
+    """On the series on which levels are found every structure, with the depth of the sac beside
+    each disc; on the axial slice of each level the sac with its area, and the depths of its
+    recesses. Nothing if the run has no segmenter.
+
+    points  (25, 3) mm at which is measured; those that the run finds, if none are given
+    """
+    seen = see(run, study)
+    if seen is None:
         return []
-    found = segment(run.segmenter, series)
-    found = with_whole_sacrum(found, count_levels(found))
-    return [
+    found = with_whole_sacrum(seen.found, seen.counted)
+    drawn = [
         line
         for one, p in zip(found.crops, found.p.swapaxes(0, 1))
-        for structure in range(BACKGROUND + 1, len(STRUCTURES))
+        for structure in range(BACKGROUND + 1, SAGITTAL.structures)
         for line in _lines(one, p[structure], structure)
     ]
+    drawn += _sac_depths(seen)
+    if run.axial_segmenter is not None:
+        points = locate_study(run, study, seen).points if points is None else points
+        drawn += _axial(run.axial_segmenter, study, points)
+    return drawn
 
 
-def outliner(tables: Tables, run: Run) -> Callable[[int], list[Outline]]:
+def outliner(
+    tables: Tables, run: Run, predictions: pd.DataFrame | None = None
+) -> Callable[[int], list[Outline]]:
     """`outlines` of a study by its id, as the viewer asks for them; none where it cannot be
-    read."""
+    read.
+
+    predictions  whose points are measured at, for the studies that are in them
+    """
 
     def of(study_id: int) -> list[Outline]:
+        points = None
+        if predictions is not None and (predictions.study_id == study_id).any():
+            rows = predictions[predictions.study_id == study_id]
+            points = rows[POINT_MM].to_numpy(float)
         try:
-            return outlines(run, prepare_study(tables, study_id, run.preset.spacing_mm))
+            study = prepare_study(tables, study_id, run.preset.spacing_mm)
+            return outlines(run, study, points)
         except LumbarError:
             return []
 
     return of
+
+
+def _sac_depths(seen: Seen) -> Iterator[Outline]:
+    """The line from front to back on which the depth of the sac is measured, at each level."""
+    _, at = middle_of_spine(seen.found.p)
+    for disc in filter(None, seen.counted.discs):
+        index = measures.slice_of(disc, at)
+        p, one = seen.found.p[SAC, index], seen.found.crops[index]
+        ends = measures.sac_line(p, disc)
+        if ends is not None and one.series_id is not None:
+            text = f"{measures.sac_depth(p, disc):.1f} mm"
+            mm = one.to_patient(ends / SAGITTAL.mm)
+            yield Outline(one.series_id, one.instance, SAC, mm, text)
+
+
+def _axial(segmenter: Segmenter, study: PreparedStudy, points: np.ndarray) -> Iterator[Outline]:
+    """The sac with its area and the depths of both recesses, at each level."""
+    canal = points[CANAL_ROWS]
+    for level, one, p in segment_at(segmenter, study.of(AXIAL_T2), canal):
+        if one.series_id is None:
+            continue
+        area = measures.sac_area(p[SAC]) * measures.obliquity(one, canal, level)
+        sac = min(_lines(one, p[SAC], SAC), key=_distance_from(canal[level]), default=None)
+        if sac is not None:
+            yield sac._replace(text=f"{round(area, 1):.0f} mm²")
+        free = p[[SAC, FAT, ROOT]].sum(0)
+        for side in SIDES:
+            point = points[rows_of("subarticular", side)[level]]
+            if np.isfinite(point).all():
+                ends = one.to_patient(measures.recess_line(free, one, point))
+                text = f"{measures.recess_depth(free, one, point):.1f} mm"
+                yield Outline(one.series_id, one.instance, ROOT, ends, text)
+
+
+def _distance_from(point: np.ndarray) -> Callable[[Outline], float]:
+    """mm from a point (3,) to the middle of a line."""
+    return lambda line: float(np.linalg.norm(line.mm.mean(0) - point))
 
 
 def _lines(one: Slice, p: np.ndarray, structure: int) -> Iterator[Outline]:

@@ -10,13 +10,11 @@ import pandas as pd
 
 from utils import metrics
 from utils.crops import POINT_MM, TARGET_LEVEL, nearest
-from utils.inference.counting import count_levels
-from utils.inference.fat import AREA_MM2
-from utils.inference.levels import DOUBTFUL, NEXT, Counted, level_doubt, sac_depths
-from utils.inference.localisation import Located, levels_series, locate
+from utils.inference.levels import DOUBTFUL, NEXT, level_doubt
+from utils.inference.localisation import Located, locate
+from utils.inference.measures import MEASURES, Measures, Seen, measured, nothing, see
 from utils.inference.probabilities import graded, prior_of
 from utils.inference.run import Run
-from utils.inference.segmentation import segment
 from utils.prepare import PreparedStudy
 from utils.rsna import (
     CANAL_ROWS,
@@ -29,16 +27,14 @@ from utils.rsna import (
 )
 from utils.views import Views, views_of
 
-MEASURE = "measure"  # of the canal: depth of the sac, mm; of a foramen: fat round the root, mm²
 MODEL, PRIOR = "model", "prior"  # the source of a prediction: the images, or no image at all
 FAILED = "the study could not be graded:"  # how the note of a study starts that raised an error
 
 
 def predict_study(run: Run, study: PreparedStudy) -> pd.DataFrame:
     """25 rows: row_id, the three probabilities, the point in mm, its series and instance,
-    confidence, measure (of the canal the depth of its sac in mm, of a foramen the fat round its
-    point in mm², if the run measures), source
-    ("model" or "prior") and note.
+    confidence, MEASURES (nan where there is nothing to measure), source ("model" or "prior") and
+    note.
 
     Probabilities are the mean over the folds in which the target was visible; where it was in none,
     they are the weighted prior. The point is that of the most confident fold. Of several runs
@@ -61,12 +57,11 @@ def _averaged(run: Run, tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 def _predicted(run: Run, study: PreparedStudy) -> pd.DataFrame:
     """The 25 rows of one run alone."""
-    counted = _counted(run, study)
-    located = _of_folds(run, study, counted)
+    seen = see(run, study)
+    located = _of_folds(run, study, seen)
     points, confidence, doubt = _most_confident(located)
-    probabilities, visible, shares = graded(run, study, [of.points for of in located], points)
-    measured = AREA_MM2 * shares
-    measured[CANAL_ROWS] = sac_depths(points[CANAL_ROWS], counted)
+    measures = measured(run, study, seen, points)
+    probabilities, visible = graded(run, study, [of.points for of in located], measures)
     absent = np.isnan(points[TARGET_LEVEL, 0])  # the level's canal point was not found
     views = views_of(run.preset)
     notes = [_note(study, views, *of) for of in zip(TARGETS, visible, absent)]
@@ -74,7 +69,7 @@ def _predicted(run: Run, study: PreparedStudy) -> pd.DataFrame:
         notes = [NEXT.join(filter(None, [doubt, note])) for note in notes]
     images = [_image_of(study, *of) for of in zip(TARGETS, points)]
     sources = np.where(visible, MODEL, PRIOR)
-    found = _Found(points, confidence, images, measured)
+    found = _Found(points, confidence, images, measures)
     rows = _table(run, study.study_id, probabilities, found, sources, notes)
     seen = rows.source == MODEL
     raised = metrics.with_severe_factor(rows[seen], run.severe_factor)
@@ -89,40 +84,36 @@ def prior_prediction(run: Run, study_id: int, why: str) -> pd.DataFrame:
 
 def _unread(run: Run, study_id: int, why: str) -> pd.DataFrame:
     count = len(TARGETS)
-    images, nothing = [(pd.NA, pd.NA)] * count, np.full(count, np.nan)
-    nowhere = _Found(np.full((count, 3), np.nan), np.zeros(count), images, nothing)
+    images = [(pd.NA, pd.NA)] * count
+    nowhere = _Found(np.full((count, 3), np.nan), np.zeros(count), images, nothing())
     notes = [f"{FAILED} {why}"] * count
     return _table(run, study_id, prior_of(run), nowhere, np.full(count, PRIOR), notes)
 
 
-def locate_study(run: Run, study: PreparedStudy) -> Located:
+def locate_study(run: Run, study: PreparedStudy, seen: Seen | None = None) -> Located:
     """Its points, each of the most confident fold: the mean of two points that differ by a level
-    would be a position at which no model has looked."""
-    return _most_confident(_of_folds(run, study, _counted(run, study)))
+    would be a position at which no model has looked.
+
+    seen  what `see` returned for it, to spare it being seen twice
+    """
+    return _most_confident(_of_folds(run, study, seen or see(run, study)))
 
 
-def _of_folds(run: Run, study: PreparedStudy, counted: Counted | None) -> list[Located]:
+def _of_folds(run: Run, study: PreparedStudy, seen: Seen | None) -> list[Located]:
     """What each fold's locator finds."""
+    counted = None if seen is None else seen.counted
     return [locate(locator, study, run.preset, counted) for locator, _ in run.folds]
-
-
-def _counted(run: Run, study: PreparedStudy) -> Counted | None:
-    """The levels by counting, once for all folds, if the run has a segmenter."""
-    series = levels_series(study)
-    if run.segmenter is None or series is None:
-        return None
-    return count_levels(segment(run.segmenter, series))
 
 
 @dataclass(frozen=True)
 class _Found:
     """Points (25, 3) mm, confidences (25,), the (series_id, instance) each point is on, and what
-    was measured there (25,)."""
+    was measured there."""
 
     points: np.ndarray
     confidence: np.ndarray
     images: list[tuple]
-    measured: np.ndarray
+    measures: Measures
 
 
 def _most_confident(located: list[Located]) -> Located:
@@ -181,7 +172,8 @@ def _table(
     table[list(GRADE_COLUMNS)] = probabilities
     table[POINT_MM] = found.points
     table["confidence"] = found.confidence
-    table[MEASURE] = found.measured.round(1)
+    for name in MEASURES:
+        table[name] = found.measures[name].round(1)
     table[["series_id", "instance_number"]] = pd.DataFrame(found.images, dtype="Int64")
     lines = [" ".join(note.split()) for note in notes]  # on one line, whatever an error said
     return table.assign(source=sources, note=lines, run=run.signature)

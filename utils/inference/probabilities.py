@@ -8,34 +8,31 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import log_softmax, softmax
 
-from utils.inference.fat import fat_shares, log_likelihoods
 from utils.inference.grading import grade
+from utils.inference.measures import Measures
+from utils.inference.openness import WEIGHT, log_likelihoods, openness
 from utils.inference.run import Run
 from utils.prepare import PreparedStudy
 from utils.rsna import GRADE_COLUMNS, TARGETS
 
-# Of the measured fat in a foramen's probabilities, against the grader's: of 0.3 to 1 the best for
-# the same patients as fat.DEVIATION is 0.8; at 0.7 phantoms whose fat is dark lose less.
-FAT_WEIGHT = 0.7
 TINY = 1e-12
 
 
 class Graded(NamedTuple):
-    """Probabilities (25, 3), which targets a grader saw (25,), and the share of fat (25,) that was
-    measured, nan where none was."""
+    """Probabilities (25, 3), and which targets a grader saw (25,)."""
 
     p: np.ndarray
     visible: np.ndarray
-    shares: np.ndarray
 
 
 def graded(
-    run: Run, study: PreparedStudy, of_folds: list[np.ndarray], points: np.ndarray
+    run: Run, study: PreparedStudy, of_folds: list[np.ndarray], measures: Measures
 ) -> Graded:
-    """A study at the points (25, 3) mm of each fold, measured at the points that are shown."""
+    """A study at the points (25, 3) mm of each fold, with what was measured in it."""
     p, visible = _mean_probabilities(run, study, of_folds)
-    shares = fat_shares(study, points) if run.measures else np.full(len(TARGETS), np.nan)
-    return Graded(with_fat(run, p, shares), visible, shares)
+    if run.measures:
+        p = with_measures(run, p, openness(measures))
+    return Graded(p, visible)
 
 
 def _mean_probabilities(
@@ -53,12 +50,13 @@ def _mean_probabilities(
     return mean / mean.sum(1, keepdims=True), visible
 
 
-def with_fat(run: Run, p: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Probabilities (25, 3) of the graders, with those by the measured fat (25,) where there are
-    any: a weighted mean of their logarithms."""
-    by_fat = log_softmax(np.log(prior_of(run).clip(TINY)) + log_likelihoods(shares), axis=1)
-    log_p = (1 - FAT_WEIGHT) * np.log(p.clip(TINY)) + FAT_WEIGHT * by_fat
-    return np.where(np.isfinite(shares)[:, None], softmax(log_p, axis=1), p)
+def with_measures(run: Run, p: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Probabilities (25, 3) of the graders, with those by the measured openness (25,) where there
+    is one: a weighted mean of their logarithms."""
+    by_measure = log_softmax(np.log(prior_of(run).clip(TINY)) + log_likelihoods(measured), axis=1)
+    weight = WEIGHT[:, None]
+    log_p = (1 - weight) * np.log(p.clip(TINY)) + weight * by_measure
+    return np.where(np.isfinite(measured)[:, None], softmax(log_p, axis=1), p)
 
 
 def prior_of(run: Run) -> np.ndarray:

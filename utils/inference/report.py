@@ -33,7 +33,7 @@ from utils.rsna import (
 )
 from utils.structures import Outline
 from utils.viewer import page_html, payload
-from utils.viewer.predictions import MEASURE_COLUMN, measures
+from utils.viewer.predictions import measures
 
 CROP_MM, CROP_PX = 60.0, 150
 MOST_CROPS = 10
@@ -134,8 +134,7 @@ def _warning(doubt: str) -> str:
 def _grid(rows: pd.DataFrame) -> str:
     """Levels down, conditions across: the most probable grade, its probability, a bar of all
     three."""
-    measured = measures(rows) if MEASURE_COLUMN in rows else None  # earlier versions had none
-    prediction = rows.assign(measure=measured).set_index(["level", "condition"])
+    prediction = rows.assign(measure=measures(rows)).set_index(["level", "condition"])
     head = "".join(f"<th scope=col>{condition}</th>" for condition in CONDITIONS)
     lines = []
     for level in LEVELS:

@@ -25,10 +25,12 @@ from utils.models import (
 )
 from utils.presets import Preset, PresetError
 from utils.rsna import GRADE_COLUMNS, TARGETS
+from utils.structures import AXIAL, SAGITTAL, Plane
 
 FITTED = {"temperature": (0.01, 100.0), "severe_factor": (0.1, 10.0)}  # least and greatest
 MOST_FOLDS = 1000
-SEGMENTER = "segmenter"  # its folder in that of a run; only runs that learnt from phantoms have one
+# The folders of segmenters in that of a run; only runs that learnt from phantoms have them.
+SEGMENTERS = {SAGITTAL: "segmenter", AXIAL: "axial_segmenter"}
 
 
 _AGAIN = "delete it and run 03_train again: nothing is trained twice"
@@ -48,7 +50,9 @@ class Run:
     prior           (25, 3) the weighted prior of the population that predictions are meant for
     training_prior  that of the labels trained on, if they are of another population: phantoms have
                     more severe grades than patients
-    segmenter       finds vertebrae, discs and sac, so that levels can be counted, too
+    segmenter       finds vertebrae, discs and sac on sagittal slices, so that levels can be
+                    counted, too, and measured
+    axial_segmenter  the same on axial slices, for areas and recesses
     others          runs whose predictions are averaged with this one's: see load_runs
     """
 
@@ -61,6 +65,7 @@ class Run:
     severe_factor: float = 1.0
     training_prior: pd.DataFrame | None = None
     segmenter: Segmenter | None = None
+    axial_segmenter: Segmenter | None = None
     others: tuple[Run, ...] = ()
 
     @property
@@ -118,7 +123,8 @@ def load_run(folder: str | Path) -> Run:
         temperature=float(content["temperature"]),
         severe_factor=float(content["severe_factor"]),
         training_prior=priors[1] if len(priors) > 1 else None,
-        segmenter=_segmenter(folder),
+        segmenter=_segmenter(folder, SAGITTAL),
+        axial_segmenter=_segmenter(folder, AXIAL),
     )
 
 
@@ -206,12 +212,12 @@ def _models(folder: Path, preset: Preset) -> tuple[Locator, Ensemble]:
     return locator, Ensemble(graders.values()).eval()
 
 
-def _segmenter(folder: Path) -> Segmenter | None:
+def _segmenter(folder: Path, plane: Plane) -> Segmenter | None:
     """That of a run, if it has one. Raises RunError."""
-    path = folder / SEGMENTER / WEIGHTS
+    path = folder / SEGMENTERS[plane] / WEIGHTS
     if not path.is_file():
         return None
-    segmenter = Segmenter()
+    segmenter = Segmenter(plane)
     try:
         load_weights(segmenter, path)
     except WeightsError as error:
@@ -223,8 +229,8 @@ def _fingerprint(folder: Path, preset: Preset, folds: list[int], priors: list[st
     """Eight hexadecimal digits that change with any file of the run."""
     models = ["locator", *preset.grader_folders]
     weights = [f"fold{k}/{name}/{WEIGHTS}" for k in folds for name in models]
-    if (folder / SEGMENTER / WEIGHTS).is_file():
-        weights.append(f"{SEGMENTER}/{WEIGHTS}")
+    segmenters = [f"{name}/{WEIGHTS}" for name in SEGMENTERS.values()]
+    weights += [name for name in segmenters if (folder / name).is_file()]
     digests = [digest(folder / name) for name in ("run.json", *weights, *priors)]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:8]
 

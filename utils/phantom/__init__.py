@@ -11,7 +11,7 @@ series); the data set: `anatomy` (random spines with given grades), `draft` (one
 """
 
 from utils.phantom.anomalies import ANOMALIES
-from utils.phantom.dataset import make_dataset, study_id_of, true_labels
+from utils.phantom.dataset import make_dataset, study_id_of, true_labels, true_spine
 from utils.phantom.grades import OPENING
 from utils.phantom.protocols import CONTRASTS
 from utils.phantom.spec import SIZES, VERSION, PhantomError, PhantomSpec
@@ -27,4 +27,5 @@ __all__ = [
     "make_dataset",
     "study_id_of",
     "true_labels",
+    "true_spine",
 ]

@@ -25,6 +25,7 @@ from utils.phantom.grades import OPENING, sample_grades, ungraded
 from utils.phantom.protocols import CONTRASTS, sample_protocols, with_contrast_jitter
 from utils.phantom.scan import scan, write_scan
 from utils.phantom.spec import PhantomError, PhantomSpec
+from utils.phantom.spine import Spine
 from utils.phantom.truth import anatomy_row, truth_rows
 from utils.rsna import GRADE_COLUMNS, row_ids, wide_labels
 
@@ -158,7 +159,7 @@ def _draft(spec: PhantomSpec, study_id: int, planned: _Planned) -> tuple[Draft, 
     seed, anomaly = [spec.seed, 2, planned.number], planned.anomaly
     rng = np.random.default_rng(seed)
     jitter_rng = np.random.default_rng([*seed, 1])  # apart: the same patient in every contrast
-    spine = make_spine(rng, planned.grades, grading=spec.grading)
+    spine = _spine(rng, spec, planned)
     usual = sample_protocols(rng, spec.size)
     chosen = [with_contrast_jitter(protocol, spec.contrast, jitter_rng) for protocol in usual]
     scans = [scan(rng, spine, p, study_id * 10 + n) for n, p in enumerate(chosen, start=1)]
@@ -166,6 +167,18 @@ def _draft(spec: PhantomSpec, study_id: int, planned: _Planned) -> tuple[Draft, 
     done = IN_IMAGES[anomaly](draft, rng) if anomaly in IN_IMAGES else ""
     draft.points = annotate(draft)
     return draft, IN_POINTS[anomaly](draft, rng) if anomaly in IN_POINTS else done
+
+
+def _spine(rng: np.random.Generator, spec: PhantomSpec, planned: _Planned) -> Spine:
+    return make_spine(rng, planned.grades, grading=spec.grading)
+
+
+def true_spine(spec: PhantomSpec, study_id: int) -> Spine:
+    """The spine of a study of a data set, which need not be on the disk. Raises StopIteration for a
+    study that the data set has not."""
+    of = (one for one in _plan(spec) if study_id_of(spec.seed, one.number) == study_id)
+    planned = next(of)
+    return _spine(np.random.default_rng([spec.seed, 2, planned.number]), spec, planned)
 
 
 def _rows(draft: Draft, study_id: int, planned: _Planned, done: str) -> dict:

@@ -1,9 +1,11 @@
-"""The segmenter: trained on slices of phantoms, whose every pixel is known, by the same loop as the
-others. No patient has such masks, so it needs no prepared data, and belongs to no fold."""
+"""The segmenters, one for each plane: trained on slices of phantoms, whose every pixel is known, by
+the same loop as the others. No patient has such masks, so they need no prepared data, and belong to
+no fold."""
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,15 +21,14 @@ from utils.models.spatial import UNBOUNDED, sample_affine, sample_truncation, tr
 from utils.phantom import VERSION as PHANTOM
 from utils.phantom.labelled import VERSION, labelled_slices
 from utils.presets import Preset
-from utils.structures import STRUCTURES
+from utils.structures import SAGITTAL, Plane
 from utils.training.processes import make_accelerator
 from utils.training.samples import Array, StudyDataset
 from utils.training.trainer import Limits, Task, train
 
 SPINES, HELD_OUT = 480, 16
 EPOCHS = 34  # with 480 spines and batches of 4: 4,080 steps
-CROP_PX = 256  # of a slice, in training
-SHIFT_PX = 30.0  # up to so much
+SHIFT = 3 / 32  # of a slice's width, up to so much
 ZOOM, TURN_DEGREES = 0.2, 12.0  # standard deviations, of the logarithm and of the angle
 TRUNCATED = 0.3  # probability that the field of view ends early
 # Half of the slices as scanners differ, half randomised. With all of them randomised from the
@@ -52,12 +53,18 @@ class SliceSample(NamedTuple):
 
 
 class SliceDataset(StudyDataset):
-    """Spines by their seeds: an epoch shows one slice of each."""
+    """Spines by their seeds: an epoch shows one slice of each, of one plane."""
 
-    name, settings = f"slices-{PHANTOM}-{VERSION}", ()
+    settings = ()
+
+    def __init__(
+        self, work: str | Path, seeds: list[int], preset: Preset, plane: Plane, augment: bool = True
+    ):
+        self.plane, self.name = plane, f"{plane.name}-slices-{PHANTOM}-{VERSION}"
+        super().__init__(work, seeds, preset, augment=augment)
 
     def _cache_study(self, study_id: int) -> None:
-        images, structures = labelled_slices(study_id)
+        images, structures = labelled_slices(study_id, self.plane)
         found = save({"images": images, "structures": structures})
         write_atomic(self.path(study_id), found)
 
@@ -66,9 +73,10 @@ class SliceDataset(StudyDataset):
     ) -> SliceSample:
         """One of a spine's slices; of held-out spines always the first, as it is."""
         k = int(rng.integers(len(cached["images"]))) if self.augment else 0
-        shift, bounds = rng.uniform(-SHIFT_PX, SHIFT_PX, 2), np.array(UNBOUNDED, np.float32)
+        most, bounds = SHIFT * self.plane.px, np.array(UNBOUNDED, np.float32)
+        shift = rng.uniform(-most, most, 2)
         if self.augment and rng.random() < TRUNCATED:
-            bounds, shift = sample_truncation(rng, CROP_PX, shift)
+            bounds, shift = sample_truncation(rng, self.plane.trained_px, shift)
         zoom, turn = (ZOOM, TURN_DEGREES) if self.augment else (0.0, 0.0)
         return SliceSample(
             cached["images"][k][None],
@@ -85,19 +93,21 @@ class SliceDataset(StudyDataset):
         return intensity.sample(rng, "randomised" if rng.random() < RANDOMISED else "scanner")
 
 
-def fit_segmenter(folder: str | Path, work: str | Path, preset: Preset = SETTINGS) -> bool:
+def fit_segmenter(
+    folder: str | Path, work: str | Path, plane: Plane = SAGITTAL, preset: Preset = SETTINGS
+) -> bool:
     """Train a segmenter into a folder: model.safetensors, history.csv. Resumes where it was
     interrupted.
 
     work  where its slices are kept, 100 MB
     """
     seeds = list(range(SPINES + HELD_OUT))
-    data = SliceDataset(work, seeds[HELD_OUT:], preset)
-    held_out = SliceDataset(work, seeds[:HELD_OUT], preset, augment=False)
+    data = SliceDataset(work, seeds[HELD_OUT:], preset, plane)
+    held_out = SliceDataset(work, seeds[:HELD_OUT], preset, plane, augment=False)
     for part in (data, held_out):
         part.cache_crops(os.cpu_count() or 1)
     torch.manual_seed(preset.seed)
-    task = segmenter_task(Folder(Path(folder)), Segmenter(), data, held_out, preset)
+    task = segmenter_task(Folder(Path(folder)), Segmenter(plane), data, held_out, preset)
     return train(task, preset, make_accelerator(preset), Limits())
 
 
@@ -111,15 +121,16 @@ def segmenter_task(
     """The segmenter, on cross-entropy and soft Dice."""
     groups = [{"params": list(segmenter.parameters()), "lr": preset.locator_rate}]
     weights, shares, epochs = torch.ones(TERMS), torch.ones(TERMS), preset.locator_epochs
-    return Task(folder, segmenter, data, held_out, segmenter_terms, weights, epochs, groups, shares)
+    terms = partial(segmenter_terms, plane=segmenter.plane)
+    return Task(folder, segmenter, data, held_out, terms, weights, epochs, groups, shares)
 
 
-def segmenter_terms(segmenter: nn.Module, batch: tuple) -> Tensor:
+def segmenter_terms(segmenter: nn.Module, batch: tuple, plane: Plane) -> Tensor:
     """(B, 2, TERMS), see losses: cross-entropy, and 1 minus soft Dice (Milletari 2016) in the mean
     over structures, of each slice of a SliceSample."""
     batch = SliceSample(*batch)
     with torch.autocast(batch.crops.device.type, enabled=False):
-        x, true = augmented(batch)
+        x, true = augmented(batch, plane)
     logits = segmenter(x).float()
     entropy = F.cross_entropy(logits, true.argmax(1), reduction="none").mean((1, 2))
     p = logits.softmax(1)
@@ -129,14 +140,14 @@ def segmenter_terms(segmenter: nn.Module, batch: tuple) -> Tensor:
     return torch.stack([terms, torch.ones_like(terms)], 1)
 
 
-def augmented(batch: SliceSample) -> tuple[Tensor, Tensor]:
-    """Slices (B, 1, CROP_PX, CROP_PX) in 0..1, and which structure each pixel is (B, structures,
-    CROP_PX, CROP_PX)."""
-    affine = batch.affine
-    x = truncate(warp(batch.crops.float() / 255, affine, CROP_PX), batch.bounds)
-    one_hot = F.one_hot(batch.structures.long(), len(STRUCTURES)).permute(0, 3, 1, 2).float()
-    found = warp(one_hot, affine, CROP_PX).argmax(1, keepdim=True)
+def augmented(batch: SliceSample, plane: Plane) -> tuple[Tensor, Tensor]:
+    """Slices (B, 1, px, px) in 0..1, and which structure each pixel is (B, structures, px, px);
+    px: as in training."""
+    affine, px, count = batch.affine, plane.trained_px, plane.structures
+    x = truncate(warp(batch.crops.float() / 255, affine, px), batch.bounds)
+    one_hot = F.one_hot(batch.structures.long(), count).permute(0, 3, 1, 2).float()
+    found = warp(one_hot, affine, px).argmax(1, keepdim=True)
     seen = truncate(found.float(), batch.bounds).long()[:, 0]  # outside the image there is nothing
-    true = F.one_hot(seen, len(STRUCTURES)).permute(0, 3, 1, 2).float()
+    true = F.one_hot(seen, count).permute(0, 3, 1, 2).float()
     seeds = batch.seed.tolist()
     return intensity.apply(x, batch.intensity, seeds, "randomised"), true

@@ -11,20 +11,26 @@ from utils.viewer.errors import ViewerError
 POINT_COLUMNS = ["x_mm", "y_mm", "z_mm"]  # patient space, LPS
 PROBABILITY_COLUMNS = list(rsna.GRADE_COLUMNS)
 REQUIRED_COLUMNS = ["row_id", *PROBABILITY_COLUMNS]
-MEASURE_COLUMN = "measure"  # of the canal: depth of the sac, mm; of a foramen: its fat, mm²
+# What may have been measured of a row's structure, in words.
 MEASURED = {
-    "spinal": lambda mm: f"sac {mm:.1f} mm deep" if mm >= 1 else "sac less than 1 mm deep",
-    "foraminal": "{:.0f} mm² of fat round the root".format,
-    "subarticular": "{:.1f} mm deep".format,
+    "sac_mm": "sac {:.1f} mm deep",
+    "sac_mm2": "sac {:.0f} mm² large",
+    "fat_mm2": "{:.0f} mm² of fat round the root",
+    "recess_mm": "recess {:.1f} mm deep",
+    "disc_mm": "disc {:.1f} mm high",
+    "slip_mm": "vertebra above {:.0f} mm {}",
 }
+# Told as a share of the patient's own widest level, too: patients differ in size.
+RELATIVE, WIDEST = ("sac_mm", "sac_mm2", "fat_mm2"), ", the widest level"
+LEAST_SLIP_MM = 3.0  # less is within what a measurement is off, and no slip to a reader
 TEXT_COLUMNS = ["note", "measure", "source"]
 
 
 def predictions_of(study_id: int, table: pd.DataFrame | None) -> dict[str, dict]:
     """row_id -> its prediction, for the rows of one study; other rows and columns are left aside.
 
-    A prediction is {p: [3], mm: [3] or None, note: text or None}, and, where the table has these
-    columns, `measure` (text or None) and `source` ("model" or "prior"). Raises ViewerError for a
+    A prediction is {p: [3], mm: [3] or None, note: text or None}, and, where the table has columns
+    for them, `measure` (text or None) and `source` ("model" or "prior"). Raises ViewerError for a
     missing column, a row id that appears twice and a value that is not a probability.
     """
     if table is None:
@@ -34,30 +40,42 @@ def predictions_of(study_id: int, table: pd.DataFrame | None) -> dict[str, dict]
     _check_unique(table)
     probabilities = _checked_probabilities(table)
     points = table.reindex(columns=POINT_COLUMNS).apply(pd.to_numeric, errors="coerce")
-    measured = MEASURE_COLUMN in table.columns
+    measured = not set(MEASURED).isdisjoint(table.columns)
     texts = _texts(table.assign(measure=measures(table)) if measured else table)
     rows = zip(table.row_id, probabilities, points.to_numpy(float), texts, strict=True)
     return {row_id: {"p": p.tolist(), "mm": _point(mm)} | text for row_id, p, mm, text in rows}
 
 
 def measures(table: pd.DataFrame) -> pd.Series:
-    """What was measured of each row's structure, in words; nothing where there is no measure.
-
-    The patient's own widest level says more than the number: patients differ in size.
-    """
-    family = table.row_id.map(lambda row_id: next(of for of in rsna.FAMILIES if of in row_id))
-    values = pd.to_numeric(table[MEASURE_COLUMN], errors="coerce")
-    widest = values.groupby(family).transform("max")
-    rows = zip(family, values, widest)
-    texts = [
-        MEASURED[of](value) + _share(value, most) if value == value else None
-        for of, value, most in rows
-    ]
+    """What was measured of each row's structure, in words, for the rows of one study; None where
+    there is no measure."""
+    numbers = table.reindex(columns=list(MEASURED)).apply(pd.to_numeric, errors="coerce")
+    parts = [_in_words(name, numbers[name].to_numpy(float), table.row_id) for name in MEASURED]
+    texts = ["; ".join(filter(None, of_row)) or None for of_row in zip(*parts)]
     return pd.Series(texts, table.index, object)
 
 
-def _share(value: float, widest: float) -> str:
-    return f", {value / widest:.0%} of the widest level" if value < widest else ", the widest level"
+def _in_words(name: str, values: np.ndarray, row_ids: pd.Series) -> list[str]:
+    """One measure of each row; "" where it was not taken, or is not worth a word."""
+    if name == "slip_mm":
+        return [_slip(mm) for mm in values]
+    widest = np.nanmax(values, initial=0)
+    if name not in RELATIVE or not widest:
+        shares = [""] * len(values)
+    else:
+        *_, upper, lower = row_ids.iloc[np.nanargmax(values)].upper().split("_")
+        shares = [f", {value / widest:.0%} of {upper}/{lower}" for value in values]
+    return [
+        MEASURED[name].format(value) + (share if value < widest else share and WIDEST)
+        if np.isfinite(value)
+        else ""
+        for value, share in zip(values, shares)
+    ]
+
+
+def _slip(mm: float) -> str:
+    way = "forward" if mm > 0 else "backward"
+    return MEASURED["slip_mm"].format(abs(mm), way) if abs(mm) >= LEAST_SLIP_MM else ""
 
 
 def _check_columns(table: pd.DataFrame) -> None:

@@ -91,7 +91,7 @@ def _outline(entries: list[dict], readable: dict[int, Series], outlines: Iterabl
             continue
         index = series.index(one.instance)
         xy = np.round(series.slices[index].to_pixel(one.mm), 1)
-        line = {"structure": one.structure, "xy": xy.tolist()}
+        line = {"structure": one.structure, "xy": xy.tolist(), "text": one.text}
         slices[one.series_id][index].setdefault("outlines", []).append(line)
 
 

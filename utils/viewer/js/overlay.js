@@ -5,6 +5,7 @@ const WHITE = "#ffffff";
 const PALE = "#e8e8e8";
 const PARALLEL_COSINE = 0.98; // planes within 11° of each other have no useful intersection
 const NEIGHBOUR_GAPS = 1.6; // a point further off than this many gaps is in another block
+const SAME_ROW_PX = 16; // texts closer than this, one below the other, would touch
 const LEVEL_NAME_PX = 60; // points closer than this share one name of their level
 
 // Every other pane's slice where it cuts this one; with `blocks`, faintly, its series' slices too.
@@ -28,16 +29,33 @@ function drawFaintly(ctx, segments, colour) {
   ctx.globalAlpha = 1;
 }
 
-// What a model takes for a structure, in the structure's colour, and thin: the image counts.
+// What a model takes for a structure, in the structure's colour, and thin: the image counts. Beside
+// what it measured stands the number.
 function drawOutlines(ctx, pane) {
   const { structures } = pane.viewer.study;
+  const placed = (pane.slice.outlines ?? []).map(({ structure, xy, text }) => {
+    return { text, colour: structures[structure].colour, line: xy.map((at) => pane.toScreen(at)) };
+  });
+  const measured = placed.filter(({ text }) => text);
   ctx.lineWidth = 1.25;
-  for (const { structure, xy } of pane.slice.outlines ?? []) {
+  for (const { line, colour } of placed) {
     const path = new Path2D();
-    for (const at of xy) path.lineTo(...pane.toScreen(at));
-    ctx.strokeStyle = structures[structure].colour;
+    for (const at of line) path.lineTo(...at);
+    ctx.strokeStyle = colour;
     ctx.stroke(path);
   }
+  for (const one of measured) drawText(ctx, one.text, beside(ctx, one, measured), one.colour);
+}
+
+// Where a text stands: below an area; beside a line, to the left (at the right are the names of
+// levels), or to the right if there is another line at its left.
+function beside(ctx, { line, text }, all) {
+  const { width } = ctx.measureText(text);
+  const [x, y] = line.reduce((best, at) => (at[0] < best[0] ? at : best));
+  if (line.length > 2) return [x, Math.max(...line.map((at) => at[1])) + 14];
+  const others = all.filter((one) => one.line.length === 2).map((one) => one.line[0]);
+  const hasNeighbour = others.some((at) => at[0] < x - 6 && Math.abs(at[1] - y) < SAME_ROW_PX);
+  return [hasNeighbour ? x + 8 : x - width - 6, y + 4];
 }
 
 function drawCrosshair(ctx, pane, mm) {

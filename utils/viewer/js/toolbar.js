@@ -54,7 +54,7 @@ class Toolbar {
     const attributes = { role: "toolbar", "aria-label": "View" };
     const groups = [this.windowButtons(), Object.values(this.toggles), [this.quiz], [reset]];
     const spans = groups.map((buttons) => make("span.group", ...buttons));
-    this.legend = legendOf(study.structures);
+    this.legend = legendOf((study.structures ?? []).filter((_, k) => this.viewer.outlined.has(k)));
     const title = make("strong", `Study ${study.id}`);
     return make("div.toolbar", attributes, title, ...spans, this.legend);
   }
@@ -73,7 +73,7 @@ class Toolbar {
     const { text, about, key } = TOGGLES[name];
     const toggle = button(text, `${about} (${key})`, () => this.viewer.toggle(name));
     toggle.setAttribute("aria-pressed", this.viewer.show[name]);
-    toggle.hidden = name === "structures" && !this.viewer.hasOutlines;
+    toggle.hidden = name === "structures" && !this.viewer.outlined.size;
     return toggle;
   }
 
@@ -91,14 +91,13 @@ class Toolbar {
     for (const [name, toggle] of Object.entries(this.toggles))
       toggle.setAttribute("aria-pressed", show[name]);
     this.quiz.setAttribute("aria-pressed", quiz.on);
-    this.legend.hidden = !(show.structures && this.viewer.hasOutlines);
+    this.legend.hidden = !(show.structures && this.viewer.outlined.size);
   }
 }
 
 // What the colours of outlines stand for.
-function legendOf(structures = []) {
-  const named = structures.filter(({ colour }) => colour);
-  const entries = named.map(({ name, colour }) => make("i", { style: `border-color: ${colour}` }, name));
+function legendOf(structures) {
+  const entries = structures.map(({ name, colour }) => make("i", { style: `border-color: ${colour}` }, name));
   return make("span.structures", { hidden: true }, ...entries);
 }
 

@@ -12,7 +12,8 @@ class Viewer {
   constructor(root, study, images, quiz, save, previous) {
     Object.assign(this, { root, study, images, crosshair: null, panes: [] });
     this.show = previous?.show ?? defaultToggles();
-    this.hasOutlines = study.series.some(({ slices }) => slices.some((s) => s.outlines));
+    const outlines = study.series.flatMap(({ slices }) => slices.flatMap((s) => s.outlines ?? []));
+    this.outlined = new Set(outlines.map(({ structure }) => structure));
     this.wheel = new Wheel();
     this.cells = this.makeCells();
     this.marks = new Marks(this);

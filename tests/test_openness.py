@@ -1,4 +1,4 @@
-"""The fat of a foramen, measured on images whose fat is known."""
+"""How open a foramen and a canal are, and what grades that speaks for."""
 
 from dataclasses import replace
 
@@ -10,7 +10,8 @@ from utils import inference, prepare, rsna
 from utils.course.workspace import RELEASED
 from utils.crops import point_table
 from utils.dicom import Series, Slice
-from utils.inference import fat, probabilities
+from utils.inference import fat, openness, probabilities
+from utils.inference.measures import nothing
 from utils.prepare import PreparedSeries, PreparedStudy
 from utils.rsna import GRADES, TARGETS
 
@@ -59,7 +60,7 @@ def test_where_the_fluid_of_the_sac_is_bright_the_image_is_no_t1(fluid, is_measu
 def test_without_sagittal_t1_nothing_is_measured():
     study, points = study_with(5)
     assert np.isnan(fat.fat_shares(replace(study, series=()), points)).all()
-    assert (fat.log_likelihoods(np.full(25, np.nan)) == 0).all()
+    assert (openness.log_likelihoods(np.full(25, np.nan)) == 0).all()
 
 
 def test_less_fat_makes_narrowing_more_likely_and_no_measure_changes_nothing(monkeypatch):
@@ -69,23 +70,38 @@ def test_less_fat_makes_narrowing_more_likely_and_no_measure_changes_nothing(mon
     for share in (0.6, 0.3, 0.0):
         shares = np.full(len(TARGETS), np.nan)
         shares[ONE] = share
-        found = probabilities.with_fat(released, p, shares)
+        found = probabilities.with_measures(released, p, shares)
         assert (np.delete(found, ONE, 0) == np.delete(p, ONE, 0)).all()
         assert found[ONE].sum() == pytest.approx(1)
         severe.append(found[ONE, GRADES.index("Severe")])
     assert severe == sorted(severe)
-    monkeypatch.setattr(probabilities, "FAT_WEIGHT", 1.0)
+    monkeypatch.setattr(probabilities, "WEIGHT", np.ones(len(TARGETS)))
+    scale = openness.SCALES["foraminal"]
     by_bayes = released.prior.loc[TARGETS[ONE]].to_numpy() * np.exp(
-        -(((0.3 - fat.SHARES) / fat.DEVIATION) ** 2) / 2
+        -(((0.3 - np.array(scale.means)) / scale.deviation) ** 2) / 2
     )
     shares[ONE] = 0.3
-    found = probabilities.with_fat(released, p, shares)[ONE]
+    found = probabilities.with_measures(released, p, shares)[ONE]
     assert found == pytest.approx(by_bayes / by_bayes.sum())
+
+
+def test_a_canal_is_as_open_as_its_sac_against_the_widest_level():
+    measures = nothing()
+    measures["sac_mm"][:3] = 12, 6, np.nan
+    measures["sac_mm2"][:3] = 150, 60, 75
+    measures["fat_mm2"][ONE] = fat.AREA_MM2 / 4
+    found = openness.openness(measures)
+    assert found[:3] == pytest.approx([1, (0.5 + 0.4) / 2, 0.5])
+    assert found[ONE] == pytest.approx(0.25)
+    assert np.isnan(np.delete(found, [0, 1, 2, ONE])).all()
+    likely = openness.log_likelihoods(found)[:3].argmax(1)
+    assert likely.tolist() == [0, 2, 1]
+    assert np.isnan(openness.openness(nothing())).all()
 
 
 @pytest.mark.slow
 def test_on_clinical_phantoms_a_grade_less_has_less_fat(tables):
-    """Without which the means of fat.SHARES would not be those of this phantom."""
+    """Without which the means of openness.SCALES would not be those of this phantom."""
     rows = []
     for study_id in tables.studies("test"):
         study = prepare.prepare_study(tables, study_id)
@@ -96,11 +112,11 @@ def test_on_clinical_phantoms_a_grade_less_has_less_fat(tables):
         rows.append(pd.DataFrame({"grade": grades.to_numpy(), "share": shares}))
     means = pd.concat(rows).dropna().groupby("grade").share.mean().reindex(list(GRADES))
     assert means.is_monotonic_decreasing
-    assert means.to_numpy() == pytest.approx(fat.SHARES, abs=0.08)
+    assert means.to_numpy() == pytest.approx(openness.SCALES["foraminal"].means, abs=0.08)
 
 
 def test_probabilities_still_sum_to_one(tables, whole_study):
     released = inference.load_run(RELEASED)
     found = inference.predict_study(released, prepare.prepare_study(tables, whole_study))
     assert found[list(rsna.GRADE_COLUMNS)].sum(axis=1).to_numpy(float) == pytest.approx(1)
-    assert found.measure[found.condition.str.contains("Foraminal")].between(0, fat.AREA_MM2).all()
+    assert found.fat_mm2[found.condition.str.contains("Foraminal")].between(0, fat.AREA_MM2).all()
