@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 from PIL import Image
 
 from utils import __version__
@@ -32,7 +33,7 @@ from utils.rsna import (
     Tables,
 )
 from utils.structures import Outline
-from utils.viewer import page_html, payload
+from utils.viewer import page_head, page_html, payload
 from utils.viewer.predictions import MEASURE_COLUMN, measures
 
 CROP_MM, CROP_PX = 60.0, 150
@@ -81,29 +82,44 @@ def write_report(
     come from.
     """
     rows = _rows_of(predictions, study_id)
+    heading = "<h2 class=screen>Images, labels and predictions</h2>\n"
+    above = _findings(tables, study_id, rows) + heading
+    path = Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    title, below = f"Study {int(study_id)}", _origin(tables, model)
+    page = page_html(payload(tables, study_id, rows, outlines), title, above, below)
+    return write_atomic(path, page)
+
+
+def as_html(
+    tables: Tables, study_id: int, predictions: pd.DataFrame, model: str = "", height: int = 1000
+) -> HTML:
+    """The same page without its viewer, inside the notebook: no kernel, network or script is needed
+    to show it. Raises LumbarError as write_report does.
+
+    height is in CSS px.
+    """
+    rows = _rows_of(predictions, study_id)
+    shown = page_head("") + "</head><body>" + _findings(tables, study_id, rows)
+    page = html.escape(shown + _origin(tables, model) + "</body></html>")
+    attributes = f'title="Report of study {int(study_id)}" style="width: 100%; height: {height}px"'
+    return HTML(f'<div><iframe srcdoc="{page}" {attributes}></iframe></div>')
+
+
+def _findings(tables: Tables, study_id: int, rows: pd.DataFrame) -> str:
+    """The page's part above its viewer."""
     study = prepare_study(tables, study_id)
     title = (
         f"<h1>Lumbar spine study {int(study_id)}</h1>\n<p class=warning>{NOT_FOR_DIAGNOSIS}</p>\n"
     )
-    heading = "<h2 class=screen>Images, labels and predictions</h2>\n"
-    above = (
-        _STYLE
-        + title
-        + _warning(doubt_in(rows.note))
-        + _grid(rows)
-        + _fallbacks(rows, study)
-        + _crops(rows, study)
-        + heading
-    )
+    doubt = _warning(doubt_in(rows.note))
+    return _STYLE + title + doubt + _grid(rows) + _fallbacks(rows, study) + _crops(rows, study)
+
+
+def _origin(tables: Tables, model: str) -> str:
     origin = f"{model} · data {tables.name} · lumbar-spine-notebooks {__version__}"
-    below = f"<p class=small>{html.escape(origin)} · {NOT_FOR_DIAGNOSIS}</p>\n"
-    path = Path(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    page = page_html(
-        payload(tables, study_id, rows, outlines), f"Study {int(study_id)}", above, below
-    )
-    return write_atomic(path, page)
+    return f"<p class=small>{html.escape(origin)} · {NOT_FOR_DIAGNOSIS}</p>\n"
 
 
 def _rows_of(predictions: pd.DataFrame, study_id: int) -> pd.DataFrame:
