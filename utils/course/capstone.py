@@ -38,7 +38,7 @@ PER_TEST_STUDY = 1.5  # hidden studies for each test study of the preset: 12 bes
 ATTEMPTS = "attempts.csv"  # all submissions, one below the other
 BOARD = "board.csv"
 COLUMNS = ["attempt", "score", "low", "high", "better"]
-NAME = re.compile(r"[^\W\d_][^\r\n]{0,59}")
+NAME = re.compile(r"[^\W\d_][^\r\n]{0,99}")
 _ADVICE = "delete it and enter your attempts again"
 
 
@@ -92,7 +92,9 @@ class Capstone:
         OutputError; nothing is kept then.
         """
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise CapstoneError(f"{name!r}: an attempt's name begins with a letter, 60 at most")
+            raise CapstoneError(
+                f"{name!r}: an attempt's name begins with a letter and has at most 100 characters"
+            )
         if not isinstance(submission, pd.DataFrame):
             wanted = ["row_id", *GRADE_COLUMNS]
             path, advice = Path(submission), "write it as submission.to_csv(path, index=False)"
@@ -110,7 +112,8 @@ class Capstone:
         for that one)."""
         attempts = self._attempts()
         rows = [(name, *self._row(of, attempts)) for name, of in attempts.items()]
-        return pd.DataFrame(rows, columns=COLUMNS).sort_values(["score", "attempt"]).round(4)
+        table = pd.DataFrame(rows, columns=COLUMNS).round(4)
+        return table.sort_values(["score", "attempt"], ignore_index=True)
 
     def _row(self, submission: pd.DataFrame, attempts: dict[str, pd.DataFrame]) -> list[float]:
         """Score, low, high and better of one attempt."""

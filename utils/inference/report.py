@@ -38,6 +38,9 @@ from utils.viewer.predictions import MEASURE_COLUMN, measures
 
 CROP_MM, CROP_PX = 60.0, 150
 MOST_CROPS = 10
+# CSS px of the page inside a notebook, whose frame cannot grow with it: the grid and what is round
+# it, what measures add to the grid, and a row of crops.
+PAGE_HEIGHT, MEASURES_HEIGHT, CROPS_HEIGHT, CROPS_IN_A_ROW = 620, 330, 230, 5
 NOT_FOR_DIAGNOSIS = "For teaching and research. Not a medical device; not for diagnosis."
 _STYLE = """<style>
 body { font: 15px/1.45 system-ui, sans-serif }
@@ -92,19 +95,17 @@ def write_report(
     return write_atomic(path, page)
 
 
-def as_html(
-    tables: Tables, study_id: int, predictions: pd.DataFrame, model: str = "", height: int = 1000
-) -> HTML:
+def as_html(tables: Tables, study_id: int, predictions: pd.DataFrame, model: str = "") -> HTML:
     """The same page without its viewer, inside the notebook: no kernel, network or script is needed
-    to show it. Raises LumbarError as write_report does.
-
-    height is in CSS px.
-    """
+    to show it. Raises LumbarError as write_report does."""
     rows = _rows_of(predictions, study_id)
-    shown = page_head("") + "</head><body>" + _findings(tables, study_id, rows)
-    page = html.escape(shown + _origin(tables, model) + "</body></html>")
-    attributes = f'title="Report of study {int(study_id)}" style="width: 100%; height: {height}px"'
-    return HTML(f'<div><iframe srcdoc="{page}" {attributes}></iframe></div>')
+    title, findings = f"Study {int(study_id)}", _findings(tables, study_id, rows)
+    body = f"<body>{findings}{_origin(tables, model)}</body>"
+    page = html.escape(f"{page_head(title)}</head>{body}</html>")
+    height = PAGE_HEIGHT + CROPS_HEIGHT * -(-findings.count("<figure>") // CROPS_IN_A_ROW)
+    height += MEASURES_HEIGHT * ("<br>" in findings)
+    style = f"width: 100%; height: {height}px; border: 1px solid #8886; box-sizing: border-box"
+    return HTML(f'<div><iframe srcdoc="{page}" title="{title}" style="{style}"></iframe></div>')
 
 
 def _findings(tables: Tables, study_id: int, rows: pd.DataFrame) -> str:

@@ -172,5 +172,5 @@ def attempts(board: pd.DataFrame, guessing: float) -> Figure:
     ax.set(xlim=(0, None), ylim=(len(board) - 0.4, -0.6), xlabel="score on the hidden studies")
     best = board.iloc[0]
     ax.set_title(f"Lower is better: the best attempt so far is {best.attempt}, {best.score:.2f}")
-    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.28), ncols=2)
+    fig.legend(loc="outside lower left", ncols=2)
     return fig
