@@ -30,6 +30,7 @@ FIGURE = re.compile(
     r"plots\.(?!house_style|show_image|draw_slice|draw_points|MARK)\w+\(|plt\.subplots"
 )
 QUESTION = re.compile(r"""(\w+) = \.\.\.  # your answer\ncheck\("([^"]+)", (\w+)\)""")
+SOLUTIONS = "<details><summary>Solutions</summary>"
 SOLUTION = re.compile(r"<details><summary>Solution</summary>\n\n`(.+?)`")
 
 
@@ -184,7 +185,9 @@ def questions_of(nb) -> list[Question]:
 
 
 def solutions_of(nb) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", nb.cells[-1].source, re.S)
+    """Those of the exercises, which are folded in a cell of their own."""
+    (folded,) = [c.source for c in nb.cells if c.source.startswith(SOLUTIONS)]
+    return re.findall(r"```python\n(.*?)```", folded.partition("</details>")[0], re.S)
 
 
 def test_there_are_questions_all_along_and_every_one_is_asked_once():
@@ -205,7 +208,7 @@ def test_three_or_four_exercises_each_with_its_solution(notebook):
 
 def test_the_hardest_exercise_is_a_function_with_a_test_of_its_own(notebook):
     _, nb = notebook
-    *_, written = code_of(nb)
+    *_, written = [source for source in code_of(nb) if "attempt(" in source]
     name = re.search(r'attempt\("(.+)", \w+\)', written)[1]
     assert name in EXERCISES
     assert "★★★" in words_of(nb)
@@ -275,6 +278,16 @@ def test_the_four_notebooks_end_in_a_valid_scored_submission(executed):
     scores = pd.read_csv(executed / "scores.csv", index_col="prediction")
     assert set(scores.index) == {"weighted prior", "this run"}
     assert len(list((executed / "report").glob("*.html"))) == 2
+
+
+@pytest.mark.notebook
+def test_the_course_ends_with_a_board_and_the_page_of_a_study(executed):
+    board = pd.read_csv(executed / "capstone-3" / "board.csv")
+    assert board.attempt.tolist() == ["phantom-6-smoke"]
+    assert board.better.isna().all()
+    lesson = [c for c in nbformat.read(executed / "04_infer.ipynb", 4).cells if not c.metadata.tags]
+    (page,) = lesson[-1].outputs
+    assert page.data["text/html"].startswith("<div><iframe srcdoc=")
 
 
 @pytest.mark.notebook

@@ -1,9 +1,10 @@
 """The page of a study: says what it is, what was not seen, and runs nothing that the data
 contain."""
 
+import re
 import shutil
 from dataclasses import replace
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,21 @@ def test_it_says_what_it_is_what_was_predicted_and_what_was_not_seen(
     reason = "weighted prior; the study could not be graded: it was dark"
     assert f"<li>{CANAL} L1/L2: {reason}</li>" in page
     assert f"{CANAL} L2/L3: Severe 90\u00a0%; instance " in page  # the image at the point
+
+
+def test_inside_a_notebook_it_is_the_same_page_without_viewer_and_scripts(
+    tables, predictions, whole_study, tmp_path
+):
+    arguments = tables, whole_study, predictions
+    whole = report.write_report(*arguments, tmp_path / "study.html", "run 123").read_text()
+    shown = report.as_html(*arguments, "run 123").data
+    page = unescape(re.search(r'srcdoc="([^"]*)"', shown)[1])
+    body = page.partition("<body>")[2]
+    findings, origin = body.removesuffix("</body></html>").rsplit("<p class=small>", 1)
+    assert findings in whole
+    assert origin in whole
+    assert body.count("<td>") == len(TARGETS)
+    assert "<script" not in page
 
 
 def test_a_note_alone_does_not_make_a_prediction_the_priors(

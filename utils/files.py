@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -101,12 +102,15 @@ def read_json(path: Path, error: type[LumbarError], advice: str) -> dict:
 
 
 def read_table(
-    path: Path, columns: Collection[str], error: type[LumbarError], advice: str
+    path: Path, columns: Collection[str], error: type[LumbarError], advice: str, **options: Any
 ) -> pd.DataFrame:
     """A CSV file that has these columns. Raises the error, with the cause and the advice, if it is
-    damaged."""
+    damaged.
+
+    options  of pandas.read_csv
+    """
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, **options)
     except (OSError, ValueError) as cause:
         what = "cannot be read" if isinstance(cause, OSError) else "is damaged"
         raise error(f"{path} {what} ({reason(cause)}); {advice}") from cause

@@ -5,6 +5,6 @@ Read `environment` (which machine is this?), `kaggle` (real data), `exams` (a re
 without an account), `settings` (what was chosen), `workspace` (where is what?), `machine` (does it
 fit?), `preparation` (all studies, prepared), `series` (what an exam holds), `cases` (which patients
 a figure shows), `plots` (figures), `checks` (check-yourself cells, on questions.toml), `exercises`
-(functions to write, and their tests) and `quiz` (a learner beside a model). None of them needs
-torch.
+(functions to write, and their tests), `quiz` (a learner beside a model) and `capstone` (hidden
+studies, and a board of attempts). None of them needs torch.
 """

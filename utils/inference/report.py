@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 from PIL import Image
 
 from utils import __version__
@@ -32,11 +33,14 @@ from utils.rsna import (
     Tables,
 )
 from utils.structures import Outline
-from utils.viewer import page_html, payload
+from utils.viewer import page_head, page_html, payload
 from utils.viewer.predictions import measures
 
 CROP_MM, CROP_PX = 60.0, 150
 MOST_CROPS = 10
+# CSS px of the page inside a notebook, whose frame cannot grow with it: the grid and what is round
+# it, what measures add to the grid, and a row of crops.
+PAGE_HEIGHT, MEASURES_HEIGHT, CROPS_HEIGHT, CROPS_IN_A_ROW = 620, 330, 230, 5
 NOT_FOR_DIAGNOSIS = "For teaching and research. Not a medical device; not for diagnosis."
 _STYLE = """<style>
 body { font: 15px/1.45 system-ui, sans-serif }
@@ -81,29 +85,42 @@ def write_report(
     come from.
     """
     rows = _rows_of(predictions, study_id)
+    heading = "<h2 class=screen>Images, labels and predictions</h2>\n"
+    above = _findings(tables, study_id, rows) + heading
+    path = Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    title, below = f"Study {int(study_id)}", _origin(tables, model)
+    page = page_html(payload(tables, study_id, rows, outlines), title, above, below)
+    return write_atomic(path, page)
+
+
+def as_html(tables: Tables, study_id: int, predictions: pd.DataFrame, model: str = "") -> HTML:
+    """The same page without its viewer, inside the notebook: no kernel, network or script is needed
+    to show it. Raises LumbarError as write_report does."""
+    rows = _rows_of(predictions, study_id)
+    title, findings = f"Study {int(study_id)}", _findings(tables, study_id, rows)
+    body = f"<body>{findings}{_origin(tables, model)}</body>"
+    page = html.escape(f"{page_head(title)}</head>{body}</html>")
+    height = PAGE_HEIGHT + CROPS_HEIGHT * -(-findings.count("<figure>") // CROPS_IN_A_ROW)
+    height += MEASURES_HEIGHT * ("<br>" in findings)
+    style = f"width: 100%; height: {height}px; border: 1px solid #8886; box-sizing: border-box"
+    return HTML(f'<div><iframe srcdoc="{page}" title="{title}" style="{style}"></iframe></div>')
+
+
+def _findings(tables: Tables, study_id: int, rows: pd.DataFrame) -> str:
+    """The page's part above its viewer."""
     study = prepare_study(tables, study_id)
     title = (
         f"<h1>Lumbar spine study {int(study_id)}</h1>\n<p class=warning>{NOT_FOR_DIAGNOSIS}</p>\n"
     )
-    heading = "<h2 class=screen>Images, labels and predictions</h2>\n"
-    above = (
-        _STYLE
-        + title
-        + _warning(doubt_in(rows.note))
-        + _grid(rows)
-        + _fallbacks(rows, study)
-        + _crops(rows, study)
-        + heading
-    )
+    doubt = _warning(doubt_in(rows.note))
+    return _STYLE + title + doubt + _grid(rows) + _fallbacks(rows, study) + _crops(rows, study)
+
+
+def _origin(tables: Tables, model: str) -> str:
     origin = f"{model} · data {tables.name} · lumbar-spine-notebooks {__version__}"
-    below = f"<p class=small>{html.escape(origin)} · {NOT_FOR_DIAGNOSIS}</p>\n"
-    path = Path(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    page = page_html(
-        payload(tables, study_id, rows, outlines), f"Study {int(study_id)}", above, below
-    )
-    return write_atomic(path, page)
+    return f"<p class=small>{html.escape(origin)} · {NOT_FOR_DIAGNOSIS}</p>\n"
 
 
 def _rows_of(predictions: pd.DataFrame, study_id: int) -> pd.DataFrame:

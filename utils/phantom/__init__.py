@@ -11,7 +11,13 @@ series); the data set: `anatomy` (random spines with given grades), `draft` (one
 """
 
 from utils.phantom.anomalies import ANOMALIES
-from utils.phantom.dataset import make_dataset, study_id_of, true_labels, true_spine
+from utils.phantom.dataset import (
+    drawn_labels,
+    make_dataset,
+    study_id_of,
+    true_labels,
+    true_spine,
+)
 from utils.phantom.grades import OPENING
 from utils.phantom.protocols import CONTRASTS
 from utils.phantom.spec import SIZES, VERSION, PhantomError, PhantomSpec
@@ -24,6 +30,7 @@ __all__ = [
     "VERSION",
     "PhantomError",
     "PhantomSpec",
+    "drawn_labels",
     "make_dataset",
     "study_id_of",
     "true_labels",

@@ -27,7 +27,7 @@ from utils.phantom.scan import scan, write_scan
 from utils.phantom.spec import PhantomError, PhantomSpec
 from utils.phantom.spine import Spine
 from utils.phantom.truth import anatomy_row, truth_rows
-from utils.rsna import GRADE_COLUMNS, row_ids, wide_labels
+from utils.rsna import GRADE_COLUMNS, GRADES, TARGETS, row_ids, wide_labels
 
 _OTHER = "delete it or choose another folder"
 
@@ -75,6 +75,18 @@ def true_labels(root: str | Path, split: str = "test") -> pd.DataFrame:
         {int(p.name) for p in folder.iterdir() if p.name.isdecimal()} if folder.is_dir() else set()
     )
     return truth[truth.study_id.isin(here)].reset_index(drop=True)
+
+
+def drawn_labels(spec: PhantomSpec, split: str = "test") -> pd.DataFrame:
+    """The true grades of a phantom's studies in the form of Tables.labels, without its images or
+    its folder: grades are drawn before any spine is made."""
+    rows = [
+        (study_id_of(spec.seed, planned.number), *target, GRADES[grade])
+        for planned in _plan(spec)
+        if planned.split == split
+        for target, grade in zip(TARGETS, planned.grades)
+    ]
+    return pd.DataFrame(rows, columns=["study_id", "condition", "level", "grade"])
 
 
 def _check_choices(spec: PhantomSpec) -> None:

@@ -25,6 +25,7 @@ from utils.course.plots.images import (
 from utils.course.plots.pipeline import pipeline
 from utils.course.plots.points import anatomy, draw_points, study_planes
 from utils.course.plots.results import (
+    attempts,
     learning_curves,
     learning_from_few,
     leave_one_out,
@@ -38,6 +39,7 @@ __all__ = [
     "MARK",
     "alt_text",
     "anatomy",
+    "attempts",
     "auroc_grid",
     "canal_points",
     "confusion_grids",

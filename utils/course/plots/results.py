@@ -15,6 +15,7 @@ from utils.rsna import FAMILY, GRADES
 
 TRAINING_COLOUR = "#0072B2"
 HELD_OUT_COLOUR = "#CC79A7"
+OTHER_COLOUR = "#777777"
 SUBMISSION_COLOURS = ("#999999", "#009E73", "#0072B2", "#CC79A7")
 SCORES = (0.1, 0.2, 0.5, 1.0)  # ticks of a logarithmic axis
 TERMS = ("spinal", "foraminal", "subarticular", "any_severe", "total")
@@ -147,4 +148,29 @@ def learning_from_few(table: pd.DataFrame) -> Figure:
     ax.set(xlabel="real patients to learn from", ylabel="weighted log loss, foramina")
     ax.set_title("How many real patients does a warm start save?")
     ax.legend()
+    return fig
+
+
+def attempts(board: pd.DataFrame, guessing: float) -> Figure:
+    """Scores of attempts at the same studies with their 95 % intervals, the best one at the top and
+    in colour; lines at the one entered first and at guessing.
+
+    board     attempt, score, low, high, better (nan for the one entered first), the best first
+    guessing  what a prediction without images scores
+    """
+    fig, ax = plt.subplots(figsize=(9, 0.34 * len(board) + 1.4), layout="constrained")
+    place = np.arange(len(board))
+    colours = np.where(place == 0, TRAINING_COLOUR, OTHER_COLOUR)
+    ax.hlines(place, board.low, board.high, color=colours, lw=1.5)
+    ax.scatter(board.score, place, color=colours, zorder=3)
+    first = board[board.better.isna()].iloc[0]
+    lines = {f"{first.attempt}: {first.score:.2f}": ("--", first.score)}
+    lines[f"the weighted prior, which sees no image: {guessing:.2f}"] = (":", guessing)
+    for label, (style, score) in lines.items():
+        ax.axvline(score, color=OTHER_COLOUR, lw=1, ls=style, label=label)
+    ax.set_yticks(place, board.attempt)
+    ax.set(xlim=(0, None), ylim=(len(board) - 0.4, -0.6), xlabel="score on the hidden studies")
+    best = board.iloc[0]
+    ax.set_title(f"Lower is better: the best attempt so far is {best.attempt}, {best.score:.2f}")
+    fig.legend(loc="outside lower left", ncols=2)
     return fig
