@@ -152,6 +152,14 @@ def test_canal_points_are_shown_head_to_foot_with_rows_downwards():
     assert ax.yaxis_inverted()
 
 
+def test_the_title_says_how_many_points_get_the_right_level_by_their_row_alone():
+    """Median rows are 10 and 50; of five points the one in row 40 is nearer to the other level."""
+    rows = [("L1/L2", 10), ("L1/L2", 10), ("L1/L2", 40), ("L2/L3", 50), ("L2/L3", 50)]
+    points = pd.DataFrame(rows, columns=["level", "y"]).assign(condition=rsna.CANAL, x=1)
+    (ax,) = plots.canal_points(points).axes
+    assert ax.get_title().endswith("the row alone tells 80% of levels")
+
+
 def test_intensities_are_shown_as_scanned_and_as_prepared():
     series = Series((slice_at(0.0),))
     left, right = plots.intensity_histograms({"T1": series}, {"T1": series}).axes
