@@ -19,7 +19,7 @@ from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
-from utils.viewer import Payload, page_head, viewer_html
+from utils.viewer import Payload, page_head, viewer_html, viewers_html
 
 PROJECT = Path(__file__).resolve().parent.parent
 NO_ALT = "No description"  # how the alt text starts that nbconvert gives a figure without one
@@ -143,7 +143,7 @@ def _static(model_id: str, state: dict) -> dict:
     models = list(_models(model_id, state))
     viewers = [model for model in models if "study" in model["state"]]
     if viewers:
-        return {"text/html": "".join(viewer_html(_payload(model)) for model in viewers)}
+        return {"text/html": "".join(map(_viewer, viewers))}
     values = [model["state"].get("value") for model in models]
     texts = [_text(value) for value in values if isinstance(value, str)]
     lines = "\n" if any("\n" in text for text in texts) else " "
@@ -166,12 +166,24 @@ def _models(model_id: str, state: dict) -> Iterator[dict]:
             yield from _models(child, state)
 
 
-def _payload(model: dict) -> Payload:
-    """What viewer_html shows, from a widget's saved state, which keeps binary traits as base64
-    buffers beside it."""
-    images = next(b["data"] for b in model["buffers"] if b["path"] == ["images"])
-    study = model["state"]["study"] | {"quiz": model["state"]["quiz"]}
-    return Payload(study, base64.b64decode(images))
+def _viewer(model: dict) -> str:
+    """A viewer, from a widget's saved state; of a picker with the studies that it carries."""
+    first = model["state"]["study"] | {"quiz": model["state"]["quiz"]}
+    shown = Payload(first, _bytes(model, "images"))
+    carried = model["state"].get("carried", {})
+    if str(first["id"]) not in carried.get("about", {}):
+        return viewer_html(shown)
+    more = [
+        Payload(one["study"], _bytes(model, "carried", "more", k, "images"))
+        for k, one in enumerate(carried["more"])
+        if one["study"]["id"] != first["id"]
+    ]
+    return viewers_html([shown, *more], {name: carried[name] for name in ("of", "about")})
+
+
+def _bytes(model: dict, *path: str | int) -> bytes:
+    """A binary part of a widget's state, which is kept beside it as base64."""
+    return base64.b64decode(next(b["data"] for b in model["buffers"] if b["path"] == [*path]))
 
 
 if __name__ == "__main__":
