@@ -30,8 +30,8 @@ def compare(
     answered  viewer.answers: row_id, condition, level, answer, label; rows without a label, or that
               another submission lacks (another data folder), do not count
     others    submissions by name; the most probable grade of a row counts
-    example   labels (study_id, condition, level, grade): where nothing has been answered, an invented
-              learner who has graded their first study stands in the row of "you"
+    example   labels (study_id, condition, level, grade): where nothing has been answered, an
+              invented learner who has graded their first study stands in the row of "you"
 
     Returns a row for "you", one per submission, and last what two readers of real MRI reach
     (Lurie 2008); columns: targets, right (%), Severe graded as something else, linearly weighted
