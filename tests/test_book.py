@@ -57,9 +57,9 @@ LINKS = {
 }
 
 
-def png() -> str:
+def png(size: tuple[int, int] = (40, 30)) -> str:
     data = io.BytesIO()
-    Image.new("L", (40, 30), 255).save(data, "PNG")
+    Image.new("L", size, 255).save(data, "PNG")
     return base64.b64encode(data.getvalue()).decode()
 
 
@@ -219,7 +219,25 @@ def luminance(page, selector: str, what: str) -> float:
 def test_on_a_phone_nothing_is_wider_than_the_page(visit):
     page = visit("01_eda.html").page
     page.set_viewport_size({"width": 360, "height": 740})
+    page.wait_for_selector(".spine-viewer canvas")
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+    room = page.locator("main").bounding_box()["width"]
+    assert page.locator(".spine-viewer").evaluate("host => host.scrollWidth") <= room
+    printed = page.locator(".jp-OutputArea pre").first
+    assert printed.evaluate("pre => pre.scrollWidth") <= room
+
+
+@pytest.mark.parametrize(("size", "is_wide"), [((640, 200), True), ((300, 300), False)])
+def test_a_wide_figure_stays_readable_on_a_phone_and_scrolls(browser, tmp_path, size, is_wide):
+    figure = {"image/png": png(size), "text/plain": "a figure"}
+    cells = [with_output(new_output("display_data", figure))]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "figure.ipynb")
+    page = browser.new_page(viewport={"width": 360, "height": 740})
+    page.goto(pages.write_page(tmp_path / "figure.ipynb").as_uri())
+    image = page.locator(".jp-RenderedImage img").bounding_box()
+    assert image["width"] == (720 if is_wide else 300)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.close()
 
 
 # --- several studies in a page, where no kernel can be asked --------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import mimetypes
 import re
+import struct
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from pygments.formatters import HtmlFormatter
 from utils.viewer import Payload, page_head, viewer_html, viewers_html
 
 PROJECT = Path(__file__).resolve().parent.parent
+WIDE = 1.6  # times the height: several panels, or a chart with small words
 NO_ALT = "No description"  # how the alt text starts that nbconvert gives a figure without one
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
@@ -54,6 +56,7 @@ def render(notebook: nbformat.NotebookNode, folder: Path = PROJECT) -> Beautiful
     content = BeautifulSoup(body, "html.parser")
     _set_heading_ids(content)
     _describe_figures(content)
+    _mark_wide_figures(content)
     _embed_images(content, folder)
     return content
 
@@ -110,6 +113,19 @@ def _describe_figures(content: BeautifulSoup) -> None:
         section = figure.find_previous("h2")
         if str(figure.get("alt", NO_ALT)).startswith(NO_ALT):
             figure["alt"] = f"Figure of {section.get_text()}" if section else "Figure"
+
+
+def _mark_wide_figures(content: BeautifulSoup) -> None:
+    """A figure that would be unreadable if it were shrunk to a phone's width is "wide"."""
+    for figure in content.select(".jp-RenderedImage img[src^='data:image/png']"):
+        width, height = _png_size(base64.b64decode(str(figure["src"]).partition(",")[2]))
+        if width > WIDE * height:
+            figure["class"] = "wide"
+
+
+def _png_size(png: bytes) -> tuple[int, int]:
+    """Width and height, from the first chunk of a PNG file."""
+    return struct.unpack(">II", png[16:24])
 
 
 def _embed_images(content: BeautifulSoup, folder: Path) -> None:
