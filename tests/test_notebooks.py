@@ -283,11 +283,14 @@ def test_the_four_notebooks_end_in_a_valid_scored_submission(executed):
 
 
 @pytest.fixture(scope="module")
-def of_seed_1(tmp_path_factory) -> Path:
-    """The notebooks as they are, on the patients of another seed."""
-    smoke = PRESETS["smoke"]
-    preset = replace(smoke, name="seed-1", phantom=replace(smoke.phantom, seed=1))
+def of_seed_1(executed, tmp_path_factory) -> Path:
+    """The notebooks as they are, on fewer patients of another seed. (The phantom with anomalies has
+    a seed of its own and is copied.)"""
+    spec = replace(PRESETS["smoke"].phantom, seed=1, studies=4)
+    preset = replace(PRESETS["smoke"], name="seed-1", phantom=spec)
     home = tmp_path_factory.mktemp("seed-1")
+    anomalous = "data/phantom-anomalies"
+    shutil.copytree(executed / anomalous, home / anomalous)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LUMBAR_HOME", str(home))
         workspace.choose("01_eda", PRESET=preset)
