@@ -9,26 +9,9 @@ import pydicom
 import pytest
 
 from utils import audit, phantom, prepare, rsna, viewer
+from utils.course.anomalies import FOUND_AS, found_anomalies
 from utils.prepare import prepare_study
 
-# What each anomaly of the phantom is called when it is found.
-FOUND_AS = {
-    "several axial series": "several axial series",
-    "sides on different series": "sides on different series",
-    "missing series": "missing series",
-    "missing tags": "missing tags",
-    "mixed sizes": "mixed sizes",
-    "upside down order": "order against anatomy",
-    "instances from 5031": "instances do not start at 1",
-    "truncated file": "unreadable file",
-    "empty file": "unreadable file",
-    "cervical series": "wrong body part",
-    "duplicate instances": "duplicate instances",
-    "swapped sides": "sides exchanged",
-    "placeholder points": "placeholder point",
-    "label without point": "label without point",
-    "point without label": "point without label",
-}
 # What else an anomaly brings with it: labels without a point where there is no series to mark the
 # point on, or where the neck was scanned.
 FOLLOWS = {
@@ -62,6 +45,17 @@ def test_each_injected_anomaly_is_found_in_its_study(findings, assigned, anomaly
         injected = injected[injected.split == "train"]
     for study in injected.study_id:
         assert FOUND_AS[anomaly] in set(findings[findings.study_id == study].kind)
+
+
+def test_a_table_ticks_what_was_found(findings, assigned):
+    injected = assigned[assigned.split == "train"]
+    table = found_anomalies(injected, findings)
+    assert table.index.tolist() == list(phantom.ANOMALIES) == list(FOUND_AS)
+    assert set(table.found) == {"✓"}
+    assert "several axial series" in table["found there, too"]["sides on different series"]
+    empty_file = table["the audit's name for it"] == "unreadable file"
+    missed = found_anomalies(injected, findings[findings.kind != "unreadable file"])
+    assert missed.found.eq("✗").tolist() == empty_file.tolist()
 
 
 def test_nothing_is_found_where_nothing_is_wrong(findings, assigned):

@@ -20,7 +20,7 @@ from screen import SAGITTAL_T1, Screen
 from test_viewer import STUDY, predictions, write_study
 
 from tools import book, pages
-from utils import viewer
+from utils import rsna, viewer
 
 ROOT = Path(__file__).parent.parent
 MARKUP = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
@@ -57,9 +57,9 @@ LINKS = {
 }
 
 
-def png() -> str:
+def png(size: tuple[int, int] = (40, 30)) -> str:
     data = io.BytesIO()
-    Image.new("L", (40, 30), 255).save(data, "PNG")
+    Image.new("L", size, 255).save(data, "PNG")
     return base64.b64encode(data.getvalue()).decode()
 
 
@@ -219,7 +219,99 @@ def luminance(page, selector: str, what: str) -> float:
 def test_on_a_phone_nothing_is_wider_than_the_page(visit):
     page = visit("01_eda.html").page
     page.set_viewport_size({"width": 360, "height": 740})
+    page.wait_for_selector(".spine-viewer canvas")
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+    room = page.locator("main").bounding_box()["width"]
+    assert page.locator(".spine-viewer").evaluate("host => host.scrollWidth") <= room
+    printed = page.locator(".jp-OutputArea pre").first
+    assert printed.evaluate("pre => pre.scrollWidth") <= room
+
+
+@pytest.mark.parametrize(("size", "is_wide"), [((640, 200), True), ((300, 300), False)])
+def test_a_wide_figure_stays_readable_on_a_phone_and_scrolls(browser, tmp_path, size, is_wide):
+    figure = {"image/png": png(size), "text/plain": "a figure"}
+    cells = [with_output(new_output("display_data", figure))]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "figure.ipynb")
+    page = browser.new_page(viewport={"width": 360, "height": 740})
+    page.goto(pages.write_page(tmp_path / "figure.ipynb").as_uri())
+    image = page.locator(".jp-RenderedImage img").bounding_box()
+    assert image["width"] == (720 if is_wide else 300)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.close()
+
+
+# --- several studies in a page, where no kernel can be asked --------------------------------------
+
+
+@pytest.fixture(scope="module")
+def page_of_picker(phantom_root, tmp_path_factory) -> Path:
+    """A saved page of a picker of six studies, the first of which is on show."""
+    picker = viewer.StudyPicker(phantom_root)
+    notebook = new_notebook(cells=[new_markdown_cell("# Studies"), displayed(picker)])
+    state = embed_data(views=[picker])["manager_state"]
+    notebook.metadata.widgets = {pages.WIDGET_STATE: state}
+    path = tmp_path_factory.mktemp("picker") / "picker.ipynb"
+    nbformat.write(notebook, path)
+    return pages.write_page(path)
+
+
+@pytest.fixture
+def several(visit, page_of_picker):
+    screen = visit(page_of_picker.name, page_of_picker.parent)
+    screen.page.wait_for_selector(".spine-viewer canvas")
+    return screen
+
+
+def shown_study(screen) -> str:
+    """Of the one viewer that is to be seen."""
+    (title,) = [one for one in screen.page.locator("strong").all() if one.is_visible()]
+    return title.inner_text().removeprefix("Study ")
+
+
+def listed(screen) -> list[str]:
+    return screen.page.get_by_label("Study", exact=True).locator("option").all_inner_texts()
+
+
+def test_a_page_has_the_first_studies_of_its_picker_and_says_how_many_it_has_not(several, tables):
+    ids = [line.split(" · ")[0] for line in listed(several)]
+    assert ids == [str(study) for study in tables.studies()[:4]]
+    assert "severe" in listed(several)[0]
+    said = several.page.get_by_text("4 of the 4 in this page; the running notebook has 6")
+    assert said.is_visible()
+    assert several.noise == [several.page.url]
+
+
+def test_next_and_previous_step_through_them_and_round(several, tables):
+    first, second, *_, last = map(str, tables.studies()[:4])
+    assert shown_study(several) == first
+    several.button("›").first.click()
+    assert shown_study(several) == second
+    several.button("‹").first.click()
+    several.button("‹").first.click()
+    assert shown_study(several) == last
+    several.button("›").first.click()
+    assert shown_study(several) == first
+
+
+def test_the_search_finds_them_as_in_the_notebook(several, phantom_root):
+    picker = viewer.StudyPicker(phantom_root, rsna.load_tables(phantom_root).studies()[:4])
+    for words in ("severe canal", "moderate l4/l5", "left sub severe"):
+        picker.search.value = words
+        several.page.get_by_label("Search").fill(words)
+        found = [str(study) for _, study in picker.list.options]
+        assert [line.split(" · ")[0] for line in listed(several)] == found
+        assert shown_study(several) == str(picker.viewer.study["id"])
+    several.page.get_by_label("Search").fill("no such words")
+    assert several.page.get_by_text("0 of the 4 in this page").is_visible()
+    assert len(listed(several)) == len(found)
+
+
+def test_a_quiz_goes_on_in_the_next_study_and_the_list_hides_its_grades(several, tables):
+    several.button("Quiz").first.click()
+    several.button("›").first.click()
+    assert shown_study(several) == str(tables.studies()[1])
+    assert several.page.get_by_text("Your grade? 0 of").last.is_visible()
+    assert listed(several) == [str(study) for study in tables.studies()[:4]]
 
 
 # --- from page to page --------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from utils import phantom, rsna
-from utils.course.cases import Case, true_rooms, typical_cases, typical_crop
+from utils.course.cases import Case, true_rooms, typical_cases, typical_crop, unequal_sides
 from utils.phantom.sheet import LEVEL, ROWS, SHEET_SEED, one_grade_changed, spine_with
 
 
@@ -74,6 +74,18 @@ def test_of_patients_those_cases_come_first_at_whose_level_least_else_is_narrowe
     found = typical_cases(patients, "foraminal", "Severe")
     assert found == [Case(2, left, "L4/L5"), Case(1, left, "L3/L4")]
     assert typical_cases(patients, "foraminal", "Moderate") == []  # the right one alone
+
+
+def test_mirroring_is_shown_on_a_study_whose_sides_differ(tables, monkeypatch):
+    left, right = "Left Subarticular Stenosis", "Right Subarticular Stenosis"
+    rows = [(1, "Severe", "Severe"), (2, "Moderate", "Severe"), (3, "Severe", "Normal/Mild")]
+    rows += [(4, "Normal/Mild", None)]
+    sides = pd.DataFrame(rows, columns=["study_id", left, right])
+    labels = sides.melt("study_id", var_name="condition", value_name="grade").assign(level="L4/L5")
+    monkeypatch.setattr(rsna.Tables, "whole_studies", lambda _: [4, 1, 2, 3])
+    assert unequal_sides(replace(tables, labels=labels), "L4/L5") == 3
+    assert unequal_sides(replace(tables, labels=labels[labels.study_id == 1]), "L4/L5") == 4
+    assert unequal_sides(replace(tables, labels=labels), "L1/L2") == 4  # nothing is known there
 
 
 def test_a_crop_of_a_typical_case_is_an_image_and_of_none_is_empty(tables):

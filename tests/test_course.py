@@ -112,6 +112,19 @@ def test_a_learner_is_scored_beside_others():
     assert readers.tolist() == [0.73, 0.58, 0.49]
 
 
+def test_until_something_is_answered_an_invented_learner_shows_what_the_table_will_be():
+    """Of the first study's four targets the first and the fourth are graded one grade too mild;
+    what is Normal/Mild cannot be, and stays right."""
+    grades = ["Severe", "Moderate", "Severe", "Normal/Mild", "Severe"]
+    labels = pd.DataFrame({"study_id": [7, 7, 7, 7, 8], "condition": rsna.CANAL, "grade": grades})
+    labels = labels.assign(level=["L1/L2", "L2/L3", "L3/L4", "L4/L5", "L1/L2"])
+    table = quiz.compare(quiz.NO_ANSWERS, {}, labels)
+    assert table.index[0] == quiz.EXAMPLE
+    assert table.iloc[0, :3].tolist() == [4, 75, 1]
+    assert quiz.compare(ANSWERED, {}, labels).index[0] == "you"
+    assert len(quiz.compare(quiz.NO_ANSWERS, {}, labels[:0])) == 1
+
+
 def test_a_quiz_without_scored_answers_has_readers_only():
     assert quiz.compare(quiz.NO_ANSWERS, {}).index.tolist() == ["two readers of real MRI"]
     assert quiz.compare(ANSWERED[4:], {}).index.tolist() == ["two readers of real MRI"]

@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+import claims
 import hospital
 import nbformat
 import pandas as pd
@@ -21,6 +23,7 @@ from utils import inference, metrics, rsna
 from utils.course import workspace
 from utils.course.checks import QUESTIONS
 from utils.course.exercises import TESTS as EXERCISES
+from utils.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 TAGS = ("wrong", "right", "solution")
@@ -231,15 +234,17 @@ def tagged(source: str, tag: str) -> nbformat.NotebookNode:
     return nbformat.v4.new_code_cell(source, metadata={"tags": [tag]})
 
 
+SMOKE = ("-p", "PRESET", "smoke")
+
+
 def run(name: str, home: Path, *parameters: str, solved: bool = True) -> None:
-    """Execute a notebook on the preset smoke, with all its questions answered and its exercises
-    solved, or as it is."""
+    """Execute a notebook, with all its questions answered and its exercises solved, or as it is."""
     lesson = home / f"lesson-{name}.ipynb"
     nb = nbformat.read(ROOT / f"{name}.ipynb", 4)
     nbformat.write(answered(nb) if solved else nb, lesson)
     papermill = [sys.executable, "-m", "papermill", str(lesson), str(home / f"{name}.ipynb")]
     done = subprocess.run(
-        [*papermill, "--no-progress-bar", "-p", "PRESET", "smoke", *parameters],
+        [*papermill, "--no-progress-bar", *parameters],
         cwd=ROOT,
         env=os.environ | {"LUMBAR_HOME": str(home)},
         capture_output=True,
@@ -264,7 +269,7 @@ def executed(exam_zip, tmp_path_factory) -> Path:
     more = {"01_eda": ("SOURCE", str(exam_zip)), "02_preprocess": ("STORE", str(home / "store"))}
     for name in NAMES:
         parameters = ("-p", *more[name]) if name in more else ()
-        run(name, home, *parameters)
+        run(name, home, *SMOKE, *parameters)
     return home
 
 
@@ -278,6 +283,50 @@ def test_the_four_notebooks_end_in_a_valid_scored_submission(executed):
     scores = pd.read_csv(executed / "scores.csv", index_col="prediction")
     assert set(scores.index) == {"weighted prior", "this run"}
     assert len(list((executed / "report").glob("*.html"))) == 2
+
+
+@pytest.fixture(scope="module")
+def of_seed_1(executed, tmp_path_factory) -> Path:
+    """The notebooks as they are, on fewer patients of another seed. (The phantom with anomalies has
+    a seed of its own and is copied.)"""
+    spec = replace(PRESETS["smoke"].phantom, seed=1, studies=4)
+    preset = replace(PRESETS["smoke"], name="seed-1", phantom=spec)
+    home = tmp_path_factory.mktemp("seed-1")
+    anomalous = "data/phantom-anomalies"
+    shutil.copytree(executed / anomalous, home / anomalous)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LUMBAR_HOME", str(home))
+        workspace.choose("01_eda", PRESET=preset)
+    for name in NAMES:
+        run(name, home, solved=False)
+    return home
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_text_says_holds_for_another_seed(executed, of_seed_1, name):
+    """The same cells show something of the same kind, and no number in the text is one that only
+    one of the two has printed (see claims)."""
+    one, other = (lesson_of(home / f"{name}.ipynb") for home in (executed, of_seed_1))
+    assert [cell.source for cell in one.cells] == [cell.source for cell in other.cells]
+    if name != "01_eda":  # there only one of the two shows an exam
+        assert [*map(kinds_of, one.cells)] == [*map(kinds_of, other.cells)]
+    assert any(claims.printed(a) != claims.printed(b) for a, b in zip(one.cells, other.cells))
+    assert claims.of_one_seed(one, other) == []
+
+
+def lesson_of(path: Path) -> nbformat.NotebookNode:
+    """An executed notebook without the cells that a test has added."""
+    nb = nbformat.read(path, 4)
+    added = {*TAGS, "injected-parameters"}
+    nb.cells = [cell for cell in nb.cells if not added.intersection(cell.metadata.get("tags", []))]
+    return nb
+
+
+def kinds_of(cell) -> set[str]:
+    """What a cell shows: text, figures, widgets; not the progress of what may be there already."""
+    outputs = [output for output in cell.get("outputs", []) if any(claims.texts_of(output))]
+    return {kind for output in outputs for kind in output.get("data", {"stream": ""})}
 
 
 @pytest.mark.notebook
@@ -304,7 +353,18 @@ def test_01_shows_an_exam_beside_the_phantom(executed):
 
 @pytest.mark.notebook
 def test_04_grades_an_exam_in_a_zip_and_tells_nobody_whose_it_is(exam_zip, tmp_path):
-    run("04_infer", tmp_path, "-p", "SOURCE", str(exam_zip), "-p", "RUN", "released", solved=False)
+    run(
+        "04_infer",
+        tmp_path,
+        *SMOKE,
+        "-p",
+        "SOURCE",
+        str(exam_zip),
+        "-p",
+        "RUN",
+        "released",
+        solved=False,
+    )
     assert len(pd.read_csv(tmp_path / "submission.csv")) == 25
     assert not (tmp_path / "data").exists()  # no copy of it, and no phantom
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -324,7 +384,17 @@ def test_03_trains_on_a_new_machine_from_the_store_alone(executed, tmp_path):
         shutil.copy(table, tables)
     home = tmp_path / "new machine"
     home.mkdir()
-    run("03_train", home, "-p", "SOURCE", str(tables), "-p", "STORE", str(executed / "store"))
+    run(
+        "03_train",
+        home,
+        *SMOKE,
+        "-p",
+        "SOURCE",
+        str(tables),
+        "-p",
+        "STORE",
+        str(executed / "store"),
+    )
     (trained,) = (home / "runs").glob("*/oof.csv")
     before = next((executed / "runs").glob("phantom-*/oof.csv"))
     assert trained.read_bytes() == before.read_bytes()
@@ -414,7 +484,7 @@ def test_the_page_of_a_notebook_shows_its_progress_bars_as_they_ended(executed):
 def test_real_tables_with_one_studys_images_go_through_01_02_and_04(executed, real_root):
     """A part of the download is a real situation: 1,975 labelled studies, the images of one."""
     for name in ("01_eda", "02_preprocess", "04_infer"):
-        run(name, executed, "-p", "SOURCE", str(real_root))
+        run(name, executed, *SMOKE, "-p", "SOURCE", str(real_root))
     submission = pd.read_csv(executed / "submission.csv")
     assert len(submission) == len(rsna.TARGETS)
     metrics.check_submission(submission, submission.row_id)

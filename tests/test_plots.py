@@ -1,6 +1,7 @@
 """Figures describe themselves in words, name parts only where they are, and give grades one colour
 each."""
 
+import re
 from dataclasses import replace
 
 import matplotlib as mpl
@@ -8,9 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_rgba, to_rgba_array
 
-from utils import rsna
+from utils import metrics, rsna
 from utils.course import plots
 from utils.dicom import Series, Slice
 
@@ -152,6 +153,14 @@ def test_canal_points_are_shown_head_to_foot_with_rows_downwards():
     assert ax.yaxis_inverted()
 
 
+def test_the_title_says_how_many_points_get_the_right_level_by_their_row_alone():
+    """Median rows are 10 and 50; of five points the one in row 40 is nearer to the other level."""
+    rows = [("L1/L2", 10), ("L1/L2", 10), ("L1/L2", 40), ("L2/L3", 50), ("L2/L3", 50)]
+    points = pd.DataFrame(rows, columns=["level", "y"]).assign(condition=rsna.CANAL, x=1)
+    (ax,) = plots.canal_points(points).axes
+    assert ax.get_title().endswith("the row alone tells 80% of levels")
+
+
 def test_intensities_are_shown_as_scanned_and_as_prepared():
     series = Series((slice_at(0.0),))
     left, right = plots.intensity_histograms({"T1": series}, {"T1": series}).axes
@@ -194,3 +203,101 @@ def test_variants_come_best_first_and_starts_have_a_line_each():
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert texts == ["from random weights", "from synthetic weights"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "10", "30"]
+
+
+# --- units, and what grade colours stand for ------------------------------------------------------
+
+SCORE = metrics.Score(0.5, 0.5, 0.5, 0.5)
+AT_LEVELS = pd.DataFrame({"condition": rsna.CANAL, "level": rsna.LEVELS, "grade": rsna.GRADES[2]})
+ROOM = pd.DataFrame({"condition": rsna.CONDITIONS, "grade": rsna.GRADES[2]})
+ROOMS = pd.concat([ROOM.assign(measure_mm=mm) for mm in (1.0, 2.0, 3.0)])
+POINTS = pd.DataFrame({"condition": rsna.CANAL, "level": rsna.LEVELS, "x": range(5), "y": range(5)})
+RELIABILITY = pd.DataFrame({"grade": rsna.GRADES, "predicted": 0.5, "observed": 0.5, "count": 9})
+CURVE = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "held_out": [2.0, 1.0]})
+PARTS = pd.DataFrame({"seed 0": [0.1, 0.3], "mean": [0.1, 0.3]}, index=["recipe", "without"])
+FEW = pd.DataFrame({"patients": [0, 30], "score": 0.8, "least": 0.7, "greatest": 0.9})
+STARTS = pd.concat([FEW.assign(start=start) for start in ("random", "synthetic", "ImageNet")])
+KINDS = {kind: Series((slice_at(0.0),)) for kind in rsna.SERIES}
+OF_GRADES = {
+    "prevalence": lambda: plots.prevalence(AT_LEVELS),
+    "rooms": lambda: plots.rooms(ROOMS),
+    "reliability": lambda: plots.reliability(RELIABILITY),
+}
+OF_NO_GRADES = {
+    "canal points": lambda: plots.canal_points(POINTS),
+    "intensities": lambda: plots.intensity_histograms(KINDS, KINDS),
+    "learning curves": lambda: plots.learning_curves({"locator": CURVE}),
+    "locator errors": lambda: plots.locator_errors(POINTS.assign(error_mm=1.0)),
+    "scores": lambda: plots.score_bars(dict.fromkeys("abcd", SCORE)),
+    "parts": lambda: plots.leave_one_out(PARTS, "recipe"),
+    "few patients": lambda: plots.learning_from_few(STARTS),
+    "anatomy": lambda: plots.anatomy({"middle": slice_at(0.0)}, {"sac": np.array([0, 50, -50.0])}),
+    "pipeline": lambda: plots.pipeline(2),
+}
+# What is counted, or has no unit.
+NO_UNIT = {
+    *("epoch", "loss", "weighted log loss", "weighted log loss, foramina"),
+    *("predicted probability", "observed frequency", "intensity (it has no unit)"),
+    *("number of pixels", "real patients to learn from", "level", "proportion of labels"),
+    "score on held-out studies (lower is better); dots: seeds",
+}
+
+
+def numbered_axes(fig) -> list[str]:
+    """The labels of all axes whose ticks are numbers."""
+    fig.canvas.draw()
+    axes = [axis for ax in fig.axes if ax.axison for axis in (ax.xaxis, ax.yaxis)]
+    ticks = [[tick.get_text() for tick in axis.get_ticklabels()] for axis in axes]
+    has_numbers = [any(re.match(r"[\d−$]", text) for text in texts) for texts in ticks]
+    return [axis.get_label_text() for axis, numbers in zip(axes, has_numbers) if numbers]
+
+
+@pytest.mark.parametrize("name", [*OF_GRADES, *OF_NO_GRADES])
+def test_every_axis_of_numbers_says_its_unit_or_has_none(name):
+    labels = numbered_axes((OF_GRADES | OF_NO_GRADES)[name]())
+    assert labels or name in ("anatomy", "pipeline")
+    assert [text for text in labels if not text.endswith((", mm", ", px", ", %"))] == [
+        text for text in labels if text in NO_UNIT
+    ]
+
+
+def grades_coloured(fig) -> set[str]:
+    """The grades whose colours are in a figure, or colours that one would take for them."""
+    drawn = []
+    for artist in fig.findobj():
+        for get in ("get_color", "get_facecolor", "get_edgecolor"):
+            colour = getattr(artist, get, lambda: "none")()
+            drawn.append(to_rgba_array(colour)[:, :3])
+    every = np.concatenate(drawn)
+    near = {
+        grade: np.abs(every - to_rgba(colour)[:3]).max(axis=1).min()
+        for grade, colour in zip(rsna.GRADES, rsna.GRADE_COLOURS)
+    }
+    return {grade for grade, difference in near.items() if difference < 0.12}
+
+
+@pytest.mark.parametrize("name", OF_NO_GRADES)
+def test_what_is_no_grade_has_no_colour_of_a_grade(name):
+    assert grades_coloured(OF_NO_GRADES[name]()) == set()
+
+
+@pytest.mark.parametrize("name", OF_GRADES)
+def test_grades_have_their_colours(name):
+    assert rsna.GRADES[2] in grades_coloured(OF_GRADES[name]())
+
+
+def test_a_small_dark_image_is_brightened_without_losing_black_and_white():
+    image = np.linspace(0, 1, 100).reshape(10, 10)
+    plain, bright = (
+        plots.show_image(plt.subplots()[1], image, gamma=g).images[0] for g in (1, 0.5)
+    )
+    assert bright.norm(0.04) == pytest.approx(0.2)
+    assert plain.norm(0.04) == pytest.approx(0.04)
+    assert (bright.norm(0.0), bright.norm(1.0)) == (0, 1)
+
+
+def test_tables_show_their_cells_whole():
+    with pd.option_context("display.max_colwidth", 20):
+        plots.house_style()
+        long = "a note " * 20
+        assert long.strip() in pd.DataFrame({"note": [long]}).to_html()

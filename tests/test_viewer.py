@@ -551,6 +551,20 @@ def test_a_study_that_does_not_exist_is_named_and_the_one_before_stays(picker):
     assert picker.list.value == picker.viewer.study["id"] == first
 
 
+def test_it_carries_the_next_studies_for_a_saved_page_as_far_as_they_are_small(
+    picker, phantom_root, monkeypatch
+):
+    carried = picker.viewer.carried
+    ids = offered(picker)[:4]
+    assert [one["study"]["id"] for one in carried["more"]] == ids[1:]
+    assert [*carried["about"]] == [str(study) for study in ids]
+    assert carried["about"][str(ids[0])]["summary"] in picker.list.options[0][0]
+    sizes = [len(one["images"]) for one in carried["more"]]
+    monkeypatch.setattr("utils.viewer.picker.CARRIED_BYTES", sum(sizes[:2]))
+    again = viewer.StudyPicker(phantom_root).viewer.carried
+    assert [one["study"]["id"] for one in again["more"]] == ids[1:3]
+
+
 def test_studies_come_in_the_order_asked_for(phantom_root):
     one, two = rsna.load_tables(phantom_root).studies()[:2]
     assert offered(viewer.StudyPicker(phantom_root, [two, one])) == [two, one]

@@ -57,8 +57,9 @@ The [glossary](docs/glossary.md) explains the terms; the [card of the released
 run](released/CARD.md) says what it can and cannot do; [On Kaggle](docs/kaggle.md) says how to run
 all this with the internet off.
 
-These pages show the notebooks as they ran, and need no network: their viewers work. To change
-something and see the effect, run [the project]({REPOSITORY}) yourself.
+These pages show the notebooks as they ran, and need no network: their viewers work, on the first
+studies of each list. To change something and see the effect, run [the project]({REPOSITORY})
+yourself.
 """
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import mimetypes
 import re
+import struct
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -19,9 +20,10 @@ from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
-from utils.viewer import Payload, page_head, viewer_html
+from utils.viewer import Payload, page_head, viewer_html, viewers_html
 
 PROJECT = Path(__file__).resolve().parent.parent
+WIDE = 1.6  # times the height: several panels, or a chart with small words
 NO_ALT = "No description"  # how the alt text starts that nbconvert gives a figure without one
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
@@ -54,6 +56,7 @@ def render(notebook: nbformat.NotebookNode, folder: Path = PROJECT) -> Beautiful
     content = BeautifulSoup(body, "html.parser")
     _set_heading_ids(content)
     _describe_figures(content)
+    _mark_wide_figures(content)
     _embed_images(content, folder)
     return content
 
@@ -112,6 +115,19 @@ def _describe_figures(content: BeautifulSoup) -> None:
             figure["alt"] = f"Figure of {section.get_text()}" if section else "Figure"
 
 
+def _mark_wide_figures(content: BeautifulSoup) -> None:
+    """A figure that would be unreadable if it were shrunk to a phone's width is "wide"."""
+    for figure in content.select(".jp-RenderedImage img[src^='data:image/png']"):
+        width, height = _png_size(base64.b64decode(str(figure["src"]).partition(",")[2]))
+        if width > WIDE * height:
+            figure["class"] = "wide"
+
+
+def _png_size(png: bytes) -> tuple[int, int]:
+    """Width and height, from the first chunk of a PNG file."""
+    return struct.unpack(">II", png[16:24])
+
+
 def _embed_images(content: BeautifulSoup, folder: Path) -> None:
     """Embed local images, replace others by their alt text. (nbconvert's own embed_images unfolds
     what is in <details>.)"""
@@ -143,7 +159,7 @@ def _static(model_id: str, state: dict) -> dict:
     models = list(_models(model_id, state))
     viewers = [model for model in models if "study" in model["state"]]
     if viewers:
-        return {"text/html": "".join(viewer_html(_payload(model)) for model in viewers)}
+        return {"text/html": "".join(map(_viewer, viewers))}
     values = [model["state"].get("value") for model in models]
     texts = [_text(value) for value in values if isinstance(value, str)]
     lines = "\n" if any("\n" in text for text in texts) else " "
@@ -166,12 +182,24 @@ def _models(model_id: str, state: dict) -> Iterator[dict]:
             yield from _models(child, state)
 
 
-def _payload(model: dict) -> Payload:
-    """What viewer_html shows, from a widget's saved state, which keeps binary traits as base64
-    buffers beside it."""
-    images = next(b["data"] for b in model["buffers"] if b["path"] == ["images"])
-    study = model["state"]["study"] | {"quiz": model["state"]["quiz"]}
-    return Payload(study, base64.b64decode(images))
+def _viewer(model: dict) -> str:
+    """A viewer, from a widget's saved state; of a picker with the studies that it carries."""
+    first = model["state"]["study"] | {"quiz": model["state"]["quiz"]}
+    shown = Payload(first, _bytes(model, "images"))
+    carried = model["state"].get("carried", {})
+    if str(first["id"]) not in carried.get("about", {}):
+        return viewer_html(shown)
+    more = [
+        Payload(one["study"], _bytes(model, "carried", "more", k, "images"))
+        for k, one in enumerate(carried["more"])
+        if one["study"]["id"] != first["id"]
+    ]
+    return viewers_html([shown, *more], {name: carried[name] for name in ("of", "about")})
+
+
+def _bytes(model: dict, *path: str | int) -> bytes:
+    """A binary part of a widget's state, which is kept beside it as base64."""
+    return base64.b64decode(next(b["data"] for b in model["buffers"] if b["path"] == [*path]))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from utils.rsna import FAMILY, GRADES, SERIES_OF, Tables, target_index
 WINDOW_PERCENTILE = 99  # of a crop: white of its display window
 TRIED = 3  # cases, until one has its image
 NEAREST = 8  # to the median of a grade
+RECESSES = ("Left Subarticular Stenosis", "Right Subarticular Stenosis")
 KEY = ["study_id", "condition", "level"]
 
 
@@ -43,6 +44,18 @@ def typical_cases(tables: Tables, family: str, grade: str) -> list[Case]:
         cases = cases.loc[off.sort_values().index[:NEAREST]]
     order = cases.sort_values("others", kind="stable")
     return [Case(*row) for row in order[KEY].itertuples(index=False)]
+
+
+def unequal_sides(tables: Tables, level: str) -> int:
+    """A study with images of all kinds whose left and right recess differ most at a level; the
+    first such study where none is known to differ."""
+    labels = tables.labels[tables.labels.level == level]
+    numbers = labels.grade.astype(object).map({grade: k for k, grade in enumerate(GRADES)})
+    graded = labels.assign(number=numbers.astype(float))
+    by_side = graded.pivot_table(index="study_id", columns="condition", values="number")
+    left, right = (by_side.reindex(columns=[recess])[recess] for recess in RECESSES)
+    difference = (left - right).abs().reindex(tables.whole_studies()).fillna(0)
+    return int(difference.idxmax())
 
 
 def true_rooms(tables: Tables) -> pd.DataFrame:

@@ -9,7 +9,14 @@ both), `page` (the payload as HTML), `widget` (as a widget), `search` and `picke
 """
 
 from utils.viewer.errors import ViewerError
-from utils.viewer.page import module, page_head, page_html, viewer_html, viewer_script
+from utils.viewer.page import (
+    module,
+    page_head,
+    page_html,
+    viewer_html,
+    viewer_script,
+    viewers_html,
+)
 from utils.viewer.picker import StudyPicker
 from utils.viewer.study import Payload, payload
 from utils.viewer.widget import StudyViewer
@@ -25,4 +32,5 @@ __all__ = [
     "payload",
     "viewer_html",
     "viewer_script",
+    "viewers_html",
 ]

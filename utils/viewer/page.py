@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from utils.viewer.study import Payload
@@ -32,6 +33,7 @@ PARTS = (
     "toolbar",
     "marks",
     "viewer",
+    "studies",
     "start",
 )
 _PAGE_STYLE = """<style>
@@ -50,12 +52,26 @@ def module() -> str:
 
 def viewer_html(data: Payload) -> str:
     """The viewer as an HTML fragment for any page, such as a report; data and code are inline."""
+    return f'{_host(data)}<script type="module">{viewer_script()}</script>\n'
+
+
+def viewers_html(studies: Iterable[Payload], listed: dict) -> str:
+    """Several studies, one of them on show, with what StudyPicker.carried says of them."""
+    hosts = "".join(map(_host, studies))
+    return (
+        f'<div class="spine-studies"><script type="application/json">{_script_json(listed)}'
+        f'</script>{hosts}</div>\n<script type="module">{viewer_script()}</script>\n'
+    )
+
+
+def _host(data: Payload) -> str:
+    """The element into which the script puts a viewer."""
     study = _script_json(data.study)
     images = base64.b64encode(data.images).decode()
     return (
-        f'<div class="spine-viewer"><script type="application/json">{study}</script>'
+        f'<div class="spine-viewer" data-study="{data.study["id"]}">'
+        f'<script type="application/json">{study}</script>'
         f'<script type="text/plain">{images}</script></div>\n'
-        f'<script type="module">{viewer_script()}</script>\n'
     )
 
 

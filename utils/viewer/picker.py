@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import ipywidgets
@@ -13,7 +14,11 @@ from utils import rsna
 from utils.errors import LumbarError
 from utils.viewer.errors import ViewerError
 from utils.viewer.search import grade_counts, matching, search_index
+from utils.viewer.study import payload
 from utils.viewer.widget import Outliner, StudyViewer
+
+CARRIED = 4  # studies that a saved page has at most, and
+CARRIED_BYTES = 5_000_000  # of their images, besides those of the first
 
 
 class StudyPicker(ipywidgets.VBox):
@@ -52,6 +57,7 @@ class StudyPicker(ipywidgets.VBox):
         self.viewer = StudyViewer(tables, self.studies[0], predictions, quiz, outlines)
         self._index = search_index(tables, self.studies, predictions)
         self._grades_hidden = quiz
+        self.viewer.carried = self._carried(tables, predictions)
         controls = self._make_controls()
         self._connect()
         super().__init__([controls, self.viewer])
@@ -67,6 +73,26 @@ class StudyPicker(ipywidgets.VBox):
     def as_html(self) -> HTML:
         """The study on show inside the notebook, for front ends that show no custom widgets."""
         return self.viewer.as_html()
+
+    def _carried(self, tables: rsna.Tables, predictions: pd.DataFrame | None) -> dict:
+        """For a page that is saved with this widget: the first studies whose images are here,
+        without outlines, and of each how narrowed it is and the words by which it is found.
+
+        {of: number of all studies, about: {id: {summary, words}}, more: [{study, images}]}
+        """
+        more: list[dict] = []
+        room = CARRIED_BYTES
+        for study in self.studies[1:CARRIED]:
+            with suppress(LumbarError):  # said when it is chosen
+                if tables.series_on_disk(study):
+                    data = payload(tables, study, predictions)
+                    room -= len(data.images)
+                    more += [data._asdict()] if room >= 0 else []
+        ids = [self.studies[0], *(one["study"]["id"] for one in more)]
+        summaries = map(_summary, grade_counts(self._index, ids))
+        words = [self._index.text[self._index.study_id == study].tolist() for study in ids]
+        about = [{"summary": of, "words": text} for of, text in zip(summaries, words)]
+        return {"of": len(self.studies), "about": dict(zip(map(str, ids), about)), "more": more}
 
     def _make_controls(self) -> ipywidgets.HBox:
         self.search = ipywidgets.Text(placeholder="search: severe l4/l5", layout={"width": "210px"})

@@ -39,6 +39,8 @@ class StudyViewer(anywidget.AnyWidget):
     images = traitlets.Bytes().tag(sync=True)
     # {study, on, answers: 25 of None, 0, 1, 2, revealed}; the browser writes it
     quiz = traitlets.Dict().tag(sync=True)
+    # For a saved page, which has no kernel to ask: see StudyPicker.
+    carried = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from utils.course.plots.style import MARK, PALETTE, row_of_panels
@@ -25,24 +26,34 @@ LETTERS = (
 )
 
 
-def show_image(ax: Axes, image: np.ndarray, title: str = "", **options) -> Axes:
-    """A grey image (H, W) without axes; options are those of imshow."""
+def show_image(
+    ax: Axes, image: np.ndarray, title: str = "", gamma: float | None = None, **options
+) -> Axes:
+    """A grey image (H, W) without axes.
+
+    gamma    below 1 what is dark becomes brighter: for images so small that one would not see it
+    options  those of imshow
+    """
+    if gamma is not None:
+        options["norm"] = PowerNorm(gamma, options.pop("vmin", None), options.pop("vmax", None))
     ax.imshow(image, **{"cmap": "gray"} | options)
     ax.set(title=title, xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     return ax
 
 
-def draw_slice(ax: Axes, one: Slice, title: str = "", ruler_mm: float = 50.0) -> Axes:
+def draw_slice(
+    ax: Axes, one: Slice, title: str = "", ruler_mm: float = 50.0, gamma: float | None = None
+) -> Axes:
     """One slice true to mm, with direction letters and a ruler.
 
-    Its display window runs from its 1st to its 99.5th percentile. The ruler is halved until it
-    fits.
+    Its display window runs from its 1st to its 99.5th percentile; gamma as for show_image. The
+    ruler is halved until it fits.
     """
     low, high = np.percentile(one.pixels, DISPLAY_PERCENTILES)
     height, width = one.pixels.shape
     aspect = one.spacing[1] / one.spacing[0]
-    show_image(ax, one.pixels, title, vmin=low, vmax=max(high, low + 1), aspect=aspect)
+    show_image(ax, one.pixels, title, gamma, vmin=low, vmax=max(high, low + 1), aspect=aspect)
     for letter, (position, ha, va) in zip(one.letters, LETTERS):
         text: dict[str, Any] = {"transform": ax.transAxes, "ha": ha, "va": va}
         ax.text(*position, letter, color="white", fontsize=9, **text)
@@ -135,7 +146,7 @@ def covered(
     for (view, of), (plain, marked) in zip(change.items(), axes.reshape(-1, 2)):
         for ax in (plain, marked):
             show_image(ax, views[view, views.shape[1] // 2], names[view], extent=(0, 1, 1, 0))
-        colours = {"cmap": "PuOr", "vmin": -span, "vmax": span, "alpha": 0.55}
+        colours = {"cmap": "PRGn", "vmin": -span, "vmax": span, "alpha": 0.55}
         drawn = marked.imshow(of, extent=(0, 1, 1, 0), interpolation="bilinear", **colours)
     fig.colorbar(drawn, label="change when covered, log-odds")
     fig.suptitle(f"{title}: no patch changes the log-odds by more than {span:.1f}")

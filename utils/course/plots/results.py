@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from utils.course.plots.style import FAMILY_COLOURS, PALETTE, row_of_panels
+from utils.course.plots.style import FAMILY_COLOURS, NO_GRADES, PALETTE, row_of_panels
 from utils.metrics import Score
 from utils.rsna import FAMILY, GRADES
 
@@ -139,9 +139,9 @@ def learning_from_few(table: pd.DataFrame) -> Figure:
     table  patients, start, score, least, greatest
     """
     fig, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
-    for start, of in table.groupby("start", sort=False):
-        ax.plot(of.patients, of.score, "o-", label=f"from {start} weights")
-        ax.fill_between(of.patients, of.least, of.greatest, alpha=0.2)
+    for colour, (start, of) in zip(NO_GRADES, table.groupby("start", sort=False)):
+        ax.plot(of.patients, of.score, "o-", color=colour, label=f"from {start} weights")
+        ax.fill_between(of.patients, of.least, of.greatest, color=colour, alpha=0.2)
     counts = sorted(table.patients.unique())
     ax.set_xscale("symlog", linthresh=max(min(counts, key=lambda n: n or np.inf), 1))
     ax.set_xticks(counts, list(map(str, counts)))

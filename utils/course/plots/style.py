@@ -10,18 +10,23 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from utils.rsna import CONDITIONS, FAMILIES, GRADE_COLOURS, GRADES
+from utils.rsna import CONDITIONS, FAMILIES, GRADE_COLOURS, GRADES, LEVELS
 
 PALETTE = dict(zip(GRADES, GRADE_COLOURS))
-FAMILY_COLOURS = dict(zip(FAMILIES, ("#0072B2", "#009E73", "#CC79A7"), strict=True))
+# Whatever is no grade has other colours than the grades.
+NO_GRADES = ("#0072B2", "#009E73", "#CC79A7")
+FAMILY_COLOURS = dict(zip(FAMILIES, NO_GRADES, strict=True))
+LEVEL_COLOURS = dict(zip(LEVELS, sns.color_palette("viridis", len(LEVELS)), strict=True))
 MARKERS = dict(zip(FAMILIES, ("o", "^", "s"), strict=True))
 UNKNOWN = "#DDDDDD"  # a cell without a grade or a number
 MARK = "#F0E442"  # what a figure points at in an image
-LEADER = "#E69F00"  # lines from a name to its point
+LEADER = "#CC79A7"  # lines from a name to its point
 _SHORT_NAMES = ("canal", "Left foramen", "Right foramen", "Left recess", "Right recess")
 SHORT = dict(zip(CONDITIONS, _SHORT_NAMES, strict=True))
 STYLE: dict[Any, Any] = {
@@ -36,8 +41,10 @@ STYLE: dict[Any, Any] = {
 
 
 def house_style() -> None:
-    """Set the style of all figures that follow; in a notebook each also gets an alt text."""
+    """Set the style of all figures that follow, each of which gets an alt text in a notebook; and
+    let tables show their cells whole, without "…"."""
     plt.rcParams.update(STYLE)
+    pd.set_option("display.max_colwidth", None, "display.max_columns", None)
     shell = get_ipython()
     if shell is not None:
         plt.close(plt.figure())  # loads the notebook's backend, which registers how figures render

@@ -5,24 +5,37 @@
 function mount(host, study, images, quiz, save, previous) {
   const root = host.shadowRoot ?? host.attachShadow({ mode: "open" });
   const viewer = new Viewer(root, study, images, quiz, save, previous);
-  const sheet = new CSSStyleSheet(); // allowed by a content security policy that forbids <style>
-  sheet.replaceSync(STYLE);
-  root.adoptedStyleSheets = [sheet];
-  root.replaceChildren(viewer.element);
+  styled(host, viewer.element);
   // JupyterLab sees every key first and has its own use for 1 to 5.
   host.setAttribute("data-lm-suppress-shortcuts", "true");
   return viewer;
 }
 
-// The HTML file: each host holds its study as JSON and its images as base64.
+// An element into the shadow root of its host, in the viewer's style; returns the host.
+function styled(host, element) {
+  const root = host.shadowRoot ?? host.attachShadow({ mode: "open" });
+  const sheet = new CSSStyleSheet(); // allowed by a content security policy that forbids <style>
+  sheet.replaceSync(STYLE);
+  root.adoptedStyleSheets = [sheet];
+  root.replaceChildren(element);
+  return host;
+}
+
+// The HTML file: several studies in one place, of which one is on show, or one alone.
 function mountAll(page) {
-  for (const host of page.querySelectorAll(".spine-viewer")) {
-    if (host.shadowRoot) continue;
-    const [data, images] = host.children;
-    const { quiz, ...study } = JSON.parse(data.textContent);
-    mount(host, study, fromBase64(images.textContent), quiz);
-    images.remove();
-  }
+  for (const place of page.querySelectorAll(".spine-studies"))
+    if (!place.querySelector(".spine-viewer").shadowRoot) new Studies(place);
+  for (const host of page.querySelectorAll(".spine-viewer"))
+    if (!host.shadowRoot && !host.closest(".spine-studies")) mountHost(host);
+}
+
+// A host in a file holds its study as JSON and its images as base64.
+function mountHost(host, save) {
+  const [data, images] = host.children;
+  const { quiz, ...study } = JSON.parse(data.textContent);
+  const viewer = mount(host, study, fromBase64(images.textContent), quiz, save);
+  images.remove();
+  return viewer;
 }
 
 const fromBase64 = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
