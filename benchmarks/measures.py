@@ -88,7 +88,7 @@ def _drawn(folder: Path, slices: pd.DataFrame, seen: Seen) -> np.ndarray:
 def table_of(rows: pd.DataFrame) -> pd.DataFrame:
     """A row per measure."""
     rows = rows.assign(off=rows.found - rows.true)
-    rows["share"] = rows.off.abs() / rows.true.abs()
+    rows["share"] = rows.off.abs() / rows.true.abs().replace(0, np.nan)
     each = rows.groupby("measure", sort=False)
     return pd.DataFrame(
         {
