@@ -239,7 +239,7 @@ NO_UNIT = {
     *("epoch", "loss", "weighted log loss", "weighted log loss, foramina"),
     *("predicted probability", "observed frequency", "intensity (it has no unit)"),
     *("number of pixels", "real patients to learn from", "level", "proportion of labels"),
-    "score on held-out studies (lower is better); dots: seeds",
+    "score on forty other phantoms (lower is better, log scale); dots: seeds",
 }
 
 

@@ -44,6 +44,7 @@ def render(notebook: nbformat.NotebookNode, folder: Path = PROJECT) -> Beautiful
     folder  where the local images are that the Markdown names. They are embedded; an image that
             would have to be fetched is replaced by its alt text
     """
+    _leave_out_what_papermill_added(notebook)
     _replace_widgets(notebook)
     exporter = HTMLExporter(
         template_name="lab",
@@ -141,6 +142,12 @@ def _embed_images(content: BeautifulSoup, folder: Path) -> None:
 
 
 # --- widgets without a kernel ---------------------------------------------------------------------
+
+
+def _leave_out_what_papermill_added(notebook: nbformat.NotebookNode) -> None:
+    """Its cell of parameters, which overrules the settings above it: no learner has it."""
+    injected = "injected-parameters"
+    notebook.cells = [of for of in notebook.cells if injected not in of.metadata.get("tags", [])]
 
 
 def _replace_widgets(notebook: nbformat.NotebookNode) -> None:

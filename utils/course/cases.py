@@ -9,7 +9,7 @@ import pandas as pd
 
 from utils.crops import crop, nearest, point_table
 from utils.prepare import prepare_study
-from utils.rsna import FAMILY, GRADES, SERIES_OF, Tables, target_index
+from utils.rsna import CANAL, FAMILY, GRADES, SERIES_OF, Tables, target_index
 
 WINDOW_PERCENTILE = 99  # of a crop: white of its display window
 TRIED = 3  # cases, until one has its image
@@ -28,13 +28,18 @@ class Case(NamedTuple):
 
 def typical_cases(tables: Tables, family: str, grade: str) -> list[Case]:
     """Targets of a family on the patient's left or in the middle that have this grade, an annotated
-    point and images on this disk; the most typical first: those with least else narrowed at their
-    level. Of a phantom, whose rooms are known, only those nearest to the grade's median.
+    point and images on this disk; the most typical first: those with an open canal and least else
+    narrowed at their level. Of a phantom, whose rooms are known, only those nearest to the grade's
+    median.
     """
     labels = tables.labels.dropna(subset=["grade"])
     narrowed = labels.grade != GRADES[0]
     at_level = narrowed.groupby([labels.study_id, labels.level]).transform("sum")
-    labels = labels.assign(others=at_level - narrowed)
+    at_canal = labels[labels.condition == CANAL].set_index(["study_id", "level"]).grade
+    canal = labels.set_index(["study_id", "level"]).index.map(
+        at_canal.astype(str).map(GRADES.index)
+    )
+    labels = labels.assign(others=at_level - narrowed, canal=canal)
     fits = (labels.condition.map(FAMILY) == family) & (labels.grade == grade)
     fits &= ~labels.condition.str.startswith("Right") & labels.study_id.isin(tables.studies())
     cases = labels[fits].merge(tables.points[KEY].drop_duplicates(), on=KEY)
@@ -42,7 +47,7 @@ def typical_cases(tables: Tables, family: str, grade: str) -> list[Case]:
     off = (rooms - rooms.median()).abs()
     if off.notna().any():
         cases = cases.loc[off.sort_values().index[:NEAREST]]
-    order = cases.sort_values("others", kind="stable")
+    order = cases.sort_values(["canal", "others"], kind="stable")
     return [Case(*row) for row in order[KEY].itertuples(index=False)]
 
 

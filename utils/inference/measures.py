@@ -80,7 +80,8 @@ def nothing() -> Measures:
 def measured(run: Run, study: PreparedStudy, seen: Seen | None, points: np.ndarray) -> Measures:
     """What can be measured at the points (25, 3) mm of a study."""
     measures = nothing()
-    measures["fat_mm2"] = AREA_MM2 * fat_shares(study, points)
+    if run.measures:
+        measures["fat_mm2"] = AREA_MM2 * fat_shares(study, points)
     if seen is not None:
         measures |= on_sagittal(seen, points[CANAL_ROWS])
     if run.axial_segmenter is not None:

@@ -37,7 +37,7 @@ from utils.viewer import page_head, page_html, payload
 from utils.viewer.predictions import measures
 
 CROP_MM, CROP_PX = 60.0, 150
-MOST_CROPS = 10
+MOST_CROPS, WHITE = 10, 99.5  # crops; percentile of a crop that is shown white
 # CSS px of the page inside a notebook, whose frame cannot grow with it: the grid and what is round
 # it, what measures add to the grid, and a row of crops.
 PAGE_HEIGHT, MEASURES_HEIGHT, CROPS_HEIGHT, CROPS_IN_A_ROW = 620, 330, 230, 5
@@ -211,10 +211,13 @@ def _fallbacks(rows: pd.DataFrame, study: PreparedStudy) -> str:
 def _crops(rows: pd.DataFrame, study: PreparedStudy) -> str:
     """The image behind each prediction that is not Normal/Mild, the most confident first."""
     normal = GRADE_COLUMNS[0]
-    narrowed = rows[rows[normal] < 0.5].sort_values(normal).head(MOST_CROPS)
-    figures = [_figure(row, study) for row in narrowed.itertuples()]
-    shown = "".join(figure for figure in figures if figure)
-    return f"<h2>Where it looks narrowed</h2>\n<div class=crops>{shown}</div>\n" if shown else ""
+    narrowed = rows[rows[normal] < 0.5].sort_values(normal)
+    figures = [_figure(row, study) for row in narrowed.head(MOST_CROPS).itertuples()]
+    shown = [figure for figure in figures if figure]
+    if not shown:
+        return ""
+    which = f"{len(shown)} of {len(narrowed)} places, the least probably Normal/Mild first"
+    return f"<h2>Where it looks narrowed: {which}</h2>\n<div class=crops>{''.join(shown)}</div>\n"
 
 
 def _figure(row: Any, study: PreparedStudy) -> str:
@@ -227,7 +230,9 @@ def _figure(row: Any, study: PreparedStudy) -> str:
     series, index = found
     one = series.slices[index]
     png = io.BytesIO()
-    Image.fromarray(as_uint8(crop(one, mm, CROP_MM, CROP_PX).pixels)).save(png, "PNG")
+    pixels = crop(one, mm, CROP_MM, CROP_PX).pixels
+    white = max(float(np.percentile(pixels, WHITE)), 1.0)  # far from a coil an image is dark
+    Image.fromarray(as_uint8((pixels * (255 / white)).clip(0, 255))).save(png, "PNG")
     source = base64.b64encode(png.getvalue()).decode()
     side = ", patient's left on the right" if kind == AXIAL_T2 else ""
     name = f"{row.condition} {row.level}: {_most_probable(row)}"

@@ -114,7 +114,7 @@ def reliability(table: pd.DataFrame) -> Figure:
 
 
 def leave_one_out(parts: pd.DataFrame, recipe: str) -> Figure:
-    """Scores of a recipe with one part left out, best first; a dot for each seed, a dashed line at
+    """Scores of a recipe with one thing changed, best first; a dot for each seed, a dashed line at
     the mean of the recipe itself.
 
     parts  a row per variant, columns "seed …" and "mean"
@@ -124,11 +124,14 @@ def leave_one_out(parts: pd.DataFrame, recipe: str) -> Figure:
     for seed in ordered.filter(like="seed"):
         ax.plot(ordered[seed], ordered.index, "o", color="grey", alpha=0.7)
     ax.axvline(ordered["mean"][recipe], color=FAMILY_COLOURS["spinal"], lw=1, ls="--")
-    ax.set(xscale="log", xlabel="score on held-out studies (lower is better); dots: seeds")
+    ax.set(
+        xscale="log",
+        xlabel="score on forty other phantoms (lower is better, log scale); dots: seeds",
+    )
     ax.set_xticks(SCORES, list(map(str, SCORES)))
     ax.xaxis.minorticks_off()
     ax.invert_yaxis()
-    ax.set_title("Leave one part out: how much worse does it get?")
+    ax.set_title("One thing changed: how much worse, or better, does it get?")
     return fig
 
 

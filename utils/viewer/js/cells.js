@@ -4,6 +4,8 @@
 const highest = (p) => p.indexOf(Math.max(...p));
 const percent = (p) => `${Math.round(100 * p)} %`;
 const UNSURE = 0.6; // a prediction whose highest probability is below this is called unsure
+// Not "right", which a reader of images takes for a side.
+const HOW = { right: "correctly", wrong: "wrongly" };
 const SOURCES = { prior: "weighted prior" }; // where a prediction comes from, if not from a model
 
 class Cell {
@@ -93,7 +95,7 @@ function pointTexts({ points }) {
 
 function describePrediction(cell) {
   const { mm, measure, note, source } = cell.prediction;
-  const verdict = cell.verdict && `, ${cell.verdict}`;
+  const verdict = cell.verdict && ` ${HOW[cell.verdict]}`;
   const parts = [make("p", `Predicted${verdict}:`), ...probabilityBars(cell)];
   if (mm) {
     const texts = [`Found at ${positionText(mm)}`, cell.distanceText];

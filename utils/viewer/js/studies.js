@@ -10,8 +10,8 @@ class Studies {
     this.hosts = new Map(hosts.map((host) => [host.dataset.study, host]));
     this.shown = this.offered[0];
     place.prepend(this.build());
+    this.show(this.shown); // before the list is written: a quiz hides the grades in it
     this.filter();
-    this.show(this.shown);
   }
 
   build() {
