@@ -243,16 +243,20 @@ def test_a_wide_figure_stays_readable_on_a_phone_and_scrolls(browser, tmp_path, 
 # --- several studies in a page, where no kernel can be asked --------------------------------------
 
 
-@pytest.fixture(scope="module")
-def page_of_picker(phantom_root, tmp_path_factory) -> Path:
-    """A saved page of a picker of six studies, the first of which is on show."""
-    picker = viewer.StudyPicker(phantom_root)
+def page_with(picker: viewer.StudyPicker, folder: Path) -> Path:
+    """A saved page of a picker."""
     notebook = new_notebook(cells=[new_markdown_cell("# Studies"), displayed(picker)])
     state = embed_data(views=[picker])["manager_state"]
     notebook.metadata.widgets = {pages.WIDGET_STATE: state}
-    path = tmp_path_factory.mktemp("picker") / "picker.ipynb"
+    path = folder / "picker.ipynb"
     nbformat.write(notebook, path)
     return pages.write_page(path)
+
+
+@pytest.fixture(scope="module")
+def page_of_picker(phantom_root, tmp_path_factory) -> Path:
+    """Of six studies, the first of which is on show."""
+    return page_with(viewer.StudyPicker(phantom_root), tmp_path_factory.mktemp("picker"))
 
 
 @pytest.fixture
@@ -312,6 +316,15 @@ def test_a_quiz_goes_on_in_the_next_study_and_the_list_hides_its_grades(several,
     assert shown_study(several) == str(tables.studies()[1])
     assert several.page.get_by_text("Your grade? 0 of").last.is_visible()
     assert listed(several) == [str(study) for study in tables.studies()[:4]]
+
+
+def test_a_page_that_opens_with_a_quiz_hides_the_grades_at_once(
+    visit, phantom_root, tmp_path, tables
+):
+    page = page_with(viewer.StudyPicker(phantom_root, quiz=True), tmp_path)
+    screen = visit(page.name, page.parent)
+    screen.page.wait_for_selector(".spine-viewer canvas")
+    assert listed(screen) == [str(study) for study in tables.studies()[:4]]
 
 
 # --- from page to page --------------------------------------------------------------------------
