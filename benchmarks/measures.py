@@ -28,7 +28,7 @@ from utils.phantom.sizes import true_measures
 from utils.rsna import CANAL_ROWS
 from utils.structures import BACKGROUND, DISC, SAC, SAGITTAL
 
-OF_CANAL = ("sac_mm", "sac_mm2", "disc_mm", "slip_mm")
+OF_CANAL = ("sac_mm", "sac_mm2", "disc_mm", "bulge_mm", "slip_mm", "lordosis_degrees")
 
 
 def measured(run: inference.Run, kind: HeldOut, root: Path) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from utils.crops import POINT_MM
 from utils.dicom import Slice
 from utils.inference import measures
 from utils.inference.counting import count_levels
-from utils.inference.measures import MEASURES, Seen, on_sagittal
+from utils.inference.levels import Disc
+from utils.inference.measures import MEASURES, OF_PATIENT, ON_SAGITTAL, Seen, on_sagittal
 from utils.phantom import PhantomSpec
 from utils.phantom.sizes import true_measures
 from utils.rsna import CANAL_ROWS
@@ -41,9 +42,12 @@ def test_a_straight_spine_has_the_sizes_it_was_drawn_with():
     found = of_levels(spine())
     assert found["sac_mm"] == pytest.approx(15, abs=0.5)
     assert found["disc_mm"] == pytest.approx(8, abs=0.3)
-    assert found["slip_mm"] == pytest.approx(
-        [0, 0, 0, 0, 2], abs=0.3
-    )  # its sacrum ends further back
+    back = [0, 0, 0, 0, 2]  # its sacrum ends 2 mm further back
+    assert found["slip_mm"] == pytest.approx(back, abs=0.3)
+    flush = np.array([0, 0, 0, 0, -1]) - measures.CORTEX_MM
+    assert found["bulge_mm"] == pytest.approx(flush, abs=0.3)
+    assert found["lordosis_degrees"] == pytest.approx(0, abs=0.5)
+    assert found["scoliosis_degrees"] == pytest.approx(0, abs=0.5)
 
 
 def test_the_sac_is_measured_where_it_is_narrowest_beside_the_disc():
@@ -63,6 +67,31 @@ def test_a_drawn_line_has_the_length_that_is_measured():
     assert measures.sac_line(np.zeros((PX, PX)), disc) is None
 
 
+def test_a_disc_that_reaches_behind_its_vertebrae_bulges():
+    bulging = spine()
+    row = HEIGHTS[2]
+    bulging[row : row + 8, 146:151] = DISC
+    found = of_levels(bulging)["bulge_mm"] + measures.CORTEX_MM
+    assert found[1] == pytest.approx(5, abs=0.5)
+    assert np.delete(found, [1, 4]) == pytest.approx(0, abs=0.3)
+
+
+def test_a_spine_is_curved_by_the_angle_between_its_discs():
+    first, last = (
+        Disc(np.zeros(2), np.array([np.cos(a), np.sin(a)]), 38.0, False)
+        for a in np.radians([5, -30])
+    )
+    assert measures.lordosis(first, last) == pytest.approx(35)
+    assert np.isnan(measures.lordosis(None, last))
+
+
+def test_a_canal_that_bends_sideways_has_the_angle_of_its_stretches():
+    canal = np.array([(0, 0, 0), (0, 0, -30), (0, 0, -60), (30, 0, -90), (60, 0, -120.0)])
+    assert measures.scoliosis(canal) == pytest.approx(45)
+    canal[2:] = np.nan
+    assert np.isnan(measures.scoliosis(canal))
+
+
 @pytest.mark.parametrize("mm", [5, -4])
 def test_a_vertebra_that_slipped_forward_has_a_positive_slip(mm):
     """L4 and all above, at a spine whose front is to the left of the picture."""
@@ -78,7 +107,7 @@ def test_levels_without_a_disc_are_not_measured():
     both = seen(spine())
     far = both.counted.points + (0, 0, 17)
     found = on_sagittal(both, far)
-    assert all(np.isnan(values).all() for values in found.values())
+    assert all(np.isnan(found[name]).all() for name in set(ON_SAGITTAL) - set(OF_PATIENT))
 
 
 def test_the_area_of_the_sac_is_that_of_its_part_in_the_middle():
@@ -122,11 +151,13 @@ def test_the_released_run_measures_a_phantom(tmp_path):
     study = prepare.prepare_study(tables, study_id, run.preset.spacing_mm)
     found = inference.predict_study(run, study)
     true = true_measures(phantom.true_spine(spec, study_id))
-    for name, most in {"sac_mm": 2, "sac_mm2": 20, "disc_mm": 1, "slip_mm": 1.5}.items():
+    most_off = {"sac_mm": 2, "sac_mm2": 20, "disc_mm": 1, "bulge_mm": 1.5, "slip_mm": 1.5}
+    for name, most in (most_off | {"lordosis_degrees": 8}).items():
         off = found[name].to_numpy()[CANAL_ROWS] - true[name]
         assert np.nanmedian(np.abs(off)) < most, name
     families = found.condition.map(rsna.FAMILY)
-    for name, family in zip(MEASURES, ["spinal"] * 4 + ["foraminal", "subarticular"]):
+    others = {"fat_mm2": "foraminal", "recess_mm": "subarticular"}
+    for name, family in (dict.fromkeys([*ON_SAGITTAL, "sac_mm2"], "spinal") | others).items():
         assert found[name].notna().groupby(families).any()[family], name
         assert found[name][families != family].isna().all(), name
     points = found[POINT_MM].to_numpy(float)

@@ -55,6 +55,19 @@ def test_it_says_what_it_is_what_was_predicted_and_what_was_not_seen(
     assert f"{CANAL} L2/L3: Severe 90\u00a0%; instance " in page  # the image at the point
 
 
+def test_how_the_spine_is_curved_is_told_once_where_it_was_measured(
+    tables, predictions, whole_study, tmp_path
+):
+    path = tmp_path / "page.html"
+    curved = predictions.assign(lordosis_degrees=44.6, scoliosis_degrees=3.2)
+    text = report.write_report(tables, whole_study, curved, path, "a run").read_text()
+    said = "lordosis from L1/L2 to L5/S1 45°, the canal bends sideways by 3°"
+    assert text.count(said) == 1
+    unknown = predictions.assign(lordosis_degrees=float("nan"), scoliosis_degrees=float("nan"))
+    text = report.write_report(tables, whole_study, unknown, path, "a run").read_text()
+    assert "lordosis" not in text
+
+
 def test_inside_a_notebook_it_is_the_same_page_without_viewer_and_scripts(
     tables, predictions, whole_study, tmp_path
 ):

@@ -303,6 +303,7 @@ def test_a_measure_is_sent_in_words_beside_the_patients_own_widest(root):
             sac_mm2=[None, 62.0, None, None],
             disc_mm=[7.0, None, None, None],
             slip_mm=[2.9, -3.2, None, None],
+            bulge_mm=[-4.0, 5.2, None, None],
             fat_mm2=[None, None, 41.4, None],
             recess_mm=[None, None, None, 1.8],
         )
@@ -312,7 +313,7 @@ def test_a_measure_is_sent_in_words_beside_the_patients_own_widest(root):
     assert wide == "sac 12.0 mm deep, the widest level; disc 7.0 mm high"
     assert narrow == (
         "sac 6.0 mm deep, 50% of L3/L4; sac 62 mm² large, the widest level; "
-        "vertebra above 3 mm backward"
+        "disc bulges 5 mm; vertebra above 3 mm backward"
     )
     assert foramen == "41 mm² of fat round the root, the widest level"
     assert recess == "recess 1.8 mm deep"

@@ -1,5 +1,6 @@
 """What can be measured in mm at each level: how deep and how large the sac is, how high the disc,
-how far a vertebra has slipped, and how deep the recesses are.
+how far it bulges, how far a vertebra has slipped, and how deep the recesses are; and in degrees how
+a spine is curved.
 
 Sagittal measures follow a disc's own axis, axial ones the slice through the disc. Definitions:
 depth and area of the sac, Schizas 2010 and Hughes 2015; slip, Meyerding 1932 (between posterior
@@ -33,6 +34,8 @@ BESIDE = np.arange(-BESIDE_MM, BESIDE_MM + 1)
 MIDDLE = 0.25  # of a disc's length, to either side of its centre: where its height is measured
 HALF_HEIGHT_MM = 12.0  # more than half of the highest disc
 WALL_MM = (3.0, 9.0)  # from a disc's surface: where the posterior walls of its bodies are compared
+# Between a body's marrow, which is what is segmented, and its posterior wall; on clinical phantoms.
+CORTEX_MM = 1.7
 WALL_BACK_MM = 12.0  # behind a disc's back end no vertebral body reaches further
 RECESS_MM = 10.0  # before and behind a recess's point, where its walls are sought
 ALONG_RECESS = np.arange(-RECESS_MM, RECESS_MM + STEP_MM, STEP_MM)
@@ -48,12 +51,17 @@ Measures = dict[str, np.ndarray]  # by MEASURES, each (25,); nan where there is 
 #   sac_mm     depth of the sac from front to back beside the disc, on the sagittal slice
 #   sac_mm2    area of the sac on the axial slice through the disc, at a right angle to the canal
 #   disc_mm    mean height of the middle half of the disc
+#   bulge_mm   by which the disc reaches further back than the vertebrae beside it
 #   slip_mm    by which the vertebra above is further forward than the one below; negative: backward
+#   lordosis_degrees   angle between the discs L1/L2 and L5/S1, positive where they open forward
+#   scoliosis_degrees  greatest angle between two stretches of the canal, seen from the front
 # in each foramen
 #   fat_mm2    area of the fat near the root (see fat)
 # in each recess
 #   recess_mm  depth of what is left of it
-MEASURES = ("sac_mm", "sac_mm2", "disc_mm", "slip_mm", "fat_mm2", "recess_mm")
+OF_PATIENT = ("lordosis_degrees", "scoliosis_degrees")  # the same at the canal of each level
+ON_SAGITTAL = ("sac_mm", "disc_mm", "bulge_mm", "slip_mm", *OF_PATIENT)
+MEASURES = (*ON_SAGITTAL, "sac_mm2", "fat_mm2", "recess_mm")
 
 
 class Seen(NamedTuple):
@@ -90,18 +98,38 @@ def measured(run: Run, study: PreparedStudy, seen: Seen | None, points: np.ndarr
 
 
 def on_sagittal(seen: Seen, canal: np.ndarray) -> Measures:
-    """sac_mm, disc_mm and slip_mm at five canal points (5, 3) mm."""
+    """ON_SAGITTAL at five canal points (5, 3) mm."""
     p, at = middle_of_spine(seen.found.p)
-    measures = {name: np.full(len(TARGETS), np.nan) for name in ("sac_mm", "disc_mm", "slip_mm")}
-    for target, beside in zip(rows_of("spinal", ""), counted_beside(canal, seen.counted)):
-        disc = None if beside is None else seen.counted.discs[beside]
-        if disc is None:
-            continue
-        height = disc_height(p[DISC], disc)
-        measures["sac_mm"][target] = sac_depth(seen.found.p[SAC, slice_of(disc, at)], disc)
-        measures["disc_mm"][target] = height
-        measures["slip_mm"][target] = slip(p[BODY] + p[SACRUM], disc, height)
+    measures = {name: np.full(len(TARGETS), np.nan) for name in ON_SAGITTAL}
+    beside = counted_beside(canal, seen.counted)
+    discs = [None if k is None else seen.counted.discs[k] for k in beside]
+    for level, disc in enumerate(discs):
+        if disc is not None:
+            sac = seen.found.p[SAC, slice_of(disc, at)]
+            found = (sac_depth(sac, disc), disc_height(p[DISC], disc), *_behind(p, disc))
+            for name, value in zip(ON_SAGITTAL, found):
+                measures[name][level] = value
+    measures["lordosis_degrees"][CANAL_ROWS] = lordosis(discs[0], discs[-1])
+    measures["scoliosis_degrees"][CANAL_ROWS] = scoliosis(canal)
     return measures
+
+
+def lordosis(first: Disc | None, last: Disc | None) -> float:
+    """Degrees between two discs, positive where they open to the front; nan if one is missing."""
+    if first is None or last is None:
+        return np.nan
+    degrees = [np.degrees(np.arctan2(*disc.direction[::-1])) for disc in (first, last)]
+    return float(degrees[0] - degrees[1])  # rows grow downwards
+
+
+def scoliosis(canal: np.ndarray) -> float:
+    """Greatest angle in degrees, seen from the front, between two stretches of the canal through
+    five points (5, 3) mm; nan if less than three are known. Of the canal, so less than Cobb's angle
+    between endplates."""
+    steps = np.diff(canal, axis=0)
+    degrees = np.degrees(np.arctan2(steps[:, 0], -steps[:, 2]))
+    known = degrees[np.isfinite(degrees)]
+    return float(np.ptp(known)) if len(known) > 1 else np.nan
 
 
 def slice_of(disc: Disc, at: np.ndarray) -> int:
@@ -134,16 +162,20 @@ def disc_height(p: np.ndarray, disc: Disc) -> float:
     return float(STEP_MM * _sampled(p, disc, disc.centre, along, across).sum(1).mean())
 
 
-def slip(p: np.ndarray, disc: Disc, height_mm: float) -> float:
-    """mm by which the body above a disc is further forward than the one below; nan where either is
-    not seen. p (h, w): that of vertebral bodies and sacrum."""
-    from_middle = np.arange(*WALL_MM, 1.0) + height_mm / 2
-    above, below = (_wall(p, disc, sign * from_middle) for sign in (-1, 1))
-    return below - above
+def _behind(p: np.ndarray, disc: Disc) -> tuple[float, float]:
+    """mm by which a disc reaches further back than the vertebrae beside it, and by which the one
+    above is further forward than the one below; nan where either is not seen. p (structures, h,
+    w)."""
+    from_middle = np.arange(*WALL_MM, 1.0) + disc_height(p[DISC], disc) / 2
+    bone = p[BODY] + p[SACRUM]
+    above, below = (_wall(bone, disc, sign * from_middle) for sign in (-1, 1))
+    bulge = _wall(p[DISC], disc, BESIDE) - (above + below) / 2 - CORTEX_MM
+    return bulge, below - above
 
 
 def _wall(p: np.ndarray, disc: Disc, across: np.ndarray) -> float:
-    """How far behind a disc a body ends, in mm: the median at so many mm across the disc's axis."""
+    """How far behind a disc's back end a structure of probability p (h, w) ends, in mm: the median
+    at so many mm across the disc's axis."""
     along = np.arange(-disc.length / 2, WALL_BACK_MM, STEP_MM)
     bone = _sampled(p, disc, disc.back, along, across) > HALF
     lines = bone[::-1, bone.any(0)]

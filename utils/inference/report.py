@@ -20,6 +20,7 @@ from utils.crops import POINT_MM, as_uint8, crop, nearest
 from utils.errors import LumbarError
 from utils.files import write_atomic, writing
 from utils.inference.levels import DOUBT, NEXT, doubt_in
+from utils.inference.measures import OF_PATIENT
 from utils.inference.prediction import PRIOR
 from utils.prepare import PreparedStudy, prepare_study
 from utils.rsna import (
@@ -115,7 +116,8 @@ def _findings(tables: Tables, study_id: int, rows: pd.DataFrame) -> str:
         f"<h1>Lumbar spine study {int(study_id)}</h1>\n<p class=warning>{NOT_FOR_DIAGNOSIS}</p>\n"
     )
     doubt = _warning(doubt_in(rows.note))
-    return _STYLE + title + doubt + _grid(rows) + _fallbacks(rows, study) + _crops(rows, study)
+    told = _grid(rows) + _curves(rows) + _fallbacks(rows, study)
+    return _STYLE + title + doubt + told + _crops(rows, study)
 
 
 def _origin(tables: Tables, model: str) -> str:
@@ -187,6 +189,16 @@ def _cell(row: Any) -> str:
         f"<td>{_most_probable(row)}<div class=bar>{bar}</div>"
         f"<span class=small>{numbers}{unseen}{doubtful}{measured}</span></td>"
     )
+
+
+def _curves(rows: pd.DataFrame) -> str:
+    """How the spine is curved, if that was measured."""
+    lordosis, scoliosis = (
+        rows[name].dropna().head(1).tolist() if name in rows else [] for name in OF_PATIENT
+    )
+    parts = [f"lordosis from L1/L2 to L5/S1 {degrees:.0f}°" for degrees in lordosis]
+    parts += [f"the canal bends sideways by {degrees:.0f}°" for degrees in scoliosis]
+    return f"<p class=small>Measured: {', '.join(parts)}.</p>\n" if parts else ""
 
 
 def _fallbacks(rows: pd.DataFrame, study: PreparedStudy) -> str:

@@ -15,15 +15,18 @@ _SAC_FOV_MM, _SAC_V_MM = 50.0, 9.0  # of the slice on which it is
 
 def true_measures(spine: Spine) -> dict[str, np.ndarray]:
     """The sizes of the five levels (5,) by the names of inference.measures: sac_mm2 at a right
-    angle to the spine's axis, disc_mm in the middle of the disc and without its endplates."""
+    angle to the spine's axis, disc_mm and bulge_mm without endplates and outermost fibres."""
     top, bottom = spine.discs[spine.graded].T
     middle = -spine.along(spine.disc_s, spine.tables["body_depth"]) / 2
     ends = [spine.axis.to_patient(s, 0 * s, middle) for s in (top, bottom)]
     front, back, _ = spine.canal.sac(spine.disc_s)
+    tilt = spine.along(spine.disc_s, spine.tilt)
     return {
         "sac_mm": back - front,
         "sac_mm2": np.array([_sac_area(spine, s) for s in spine.disc_s]),
         "disc_mm": np.linalg.norm(ends[1] - ends[0], axis=1) - 2 * DISC_EDGE_MM,
+        "bulge_mm": spine.canal.front_wall(spine.disc_s, 0 * spine.disc_s) - DISC_EDGE_MM,
+        "lordosis_degrees": np.repeat(np.degrees(tilt[-1] - tilt[0]), len(tilt)),
         "slip_mm": spine.along(bottom, spine.axis.slip) - spine.along(top, spine.axis.slip),
     }
 

@@ -18,11 +18,14 @@ MEASURED = {
     "fat_mm2": "{:.0f} mm² of fat round the root",
     "recess_mm": "recess {:.1f} mm deep",
     "disc_mm": "disc {:.1f} mm high",
+    "bulge_mm": "disc bulges {:.0f} mm",
     "slip_mm": "vertebra above {:.0f} mm {}",
 }
 # Told as a share of the patient's own widest level, too: patients differ in size.
 RELATIVE, WIDEST = ("sac_mm", "sac_mm2", "fat_mm2"), ", the widest level"
-LEAST_SLIP_MM = 3.0  # less is within what a measurement is off, and no slip to a reader
+LEAST_MM = (
+    3.0  # of a slip or bulge: less is within what a measurement is off, and no news to a reader
+)
 TEXT_COLUMNS = ["note", "measure", "source"]
 
 
@@ -57,8 +60,8 @@ def measures(table: pd.DataFrame) -> pd.Series:
 
 def _in_words(name: str, values: np.ndarray, row_ids: pd.Series) -> list[str]:
     """One measure of each row; "" where it was not taken, or is not worth a word."""
-    if name == "slip_mm":
-        return [_slip(mm) for mm in values]
+    if name in ("slip_mm", "bulge_mm"):
+        return [_if_much(name, mm) for mm in values]
     widest = np.nanmax(values, initial=0)
     if name not in RELATIVE or not widest:
         shares = [""] * len(values)
@@ -73,9 +76,10 @@ def _in_words(name: str, values: np.ndarray, row_ids: pd.Series) -> list[str]:
     ]
 
 
-def _slip(mm: float) -> str:
-    way = "forward" if mm > 0 else "backward"
-    return MEASURED["slip_mm"].format(abs(mm), way) if abs(mm) >= LEAST_SLIP_MM else ""
+def _if_much(name: str, mm: float) -> str:
+    if not abs(mm) >= LEAST_MM or (name == "bulge_mm" and mm < 0):
+        return ""
+    return MEASURED[name].format(abs(mm), "forward" if mm > 0 else "backward")
 
 
 def _check_columns(table: pd.DataFrame) -> None:
