@@ -203,11 +203,11 @@ MEASURED = {
     "prepare": preparing,
     "prepare again, nothing changed": preparing_again,
     "audit": auditing,
-    "grade, tiny run": grading,
     "grade without images": grading_without_images,
     "open the picker": opening_picker,
     KEYS[0]: key_in_picker,
     KEYS[1]: key_in_browser,
+    "grade, tiny run": grading,  # last: it takes longest
 }
 
 
@@ -271,17 +271,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a CSV")
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        table = measure(Path(folder), a.counts, a.only)
-    if a.out:
-        write_atomic(a.out, table.round(4).to_csv(index=False))
+        table = measure(Path(folder), a.counts, a.only, a.out)
     print(table.round(3).to_string(index=False))
     found = faults(table)
     print("grows too fast:", *(found or ["nothing"]), sep="\n  ")
     raise SystemExit(bool(found))
 
 
-def measure(folder: Path, counts: list[int], only: str = "") -> pd.DataFrame:
-    """All figures, the fewest studies first."""
+def measure(folder: Path, counts: list[int], only: str, out: Path | None) -> pd.DataFrame:
+    """All figures, the fewest studies first; written after each, so that an interrupted run leaves
+    some."""
     base = phantom.make_dataset(folder / "base", SPEC)
     run = trained(base, folder)
     roots, rows = {}, []
@@ -291,7 +290,10 @@ def measure(folder: Path, counts: list[int], only: str = "") -> pd.DataFrame:
                 roots[count] = grown(base, count, folder / f"{count}")
             figures = measured(what, roots[count], count, run)
             rows.append({"what": what, "studies": count} | figures)
-            print(f"{what}, {count} studies: {figures['seconds']:.4f} s", flush=True)
+            told = f"{figures['seconds']:.4f} s, {figures['peak MB']:.0f} MB"
+            print(f"{what}, {count} studies: {told}", flush=True)
+            if out:
+                write_atomic(out, with_ratios(rows).round(4).to_csv(index=False))
     return with_ratios(rows)
 
 
