@@ -155,7 +155,7 @@ def test_a_goal_that_is_not_reached_is_named_with_its_cause():
     short = Row("reading / dicomsdl", "read", [3.0], "dicomsdl", [2.0])
     assert rows.short_of_goals([within]) == []
     (told,) = map(str, rows.short_of_goals([within, short]))
-    assert told.startswith("read beside dicomsdl: ratio 1.500, goal ≤ 1. Of ours")
+    assert told.startswith("read beside dicomsdl: ratio 1.500, goal ≤ 1. Decoding")
     slow = Row("a study", "a study", [4.0, 4.0], memory=1.0)
     (told,) = map(str, rows.short_of_goals([slow]))
     assert told == f"a study: median 4.00 s, goal median ≤ 3.00 s. {rows.NO_CAUSE}"
