@@ -3,6 +3,7 @@
 # make test     lint, spelling, types, all tests
 # make check    the quick loop of a developer: the same without notebooks, browsers and slow tests
 # make soak     tries to break it for MINUTES=30: damaged files, kills, two at once, a full disk, a wrong clock
+# make bench    measures everything that costs time or memory, beside other packages, into docs/bench.md
 # make pretend  trainings and notebooks 3 and 4 on a GPU that is only pretended, and the memory that presets take
 # make classic  the viewer in the classic Notebook, with the versions that Colab has
 # make colab    unit tests and notebooks 1 and 4 on Colab's Python and packages (5 GB; needs Python 3.13)
@@ -22,9 +23,9 @@ export LUMBAR_HOME := $(abspath $(OUT))
 # by a factor of five.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run grade book test check lint soak pretend classic colab lab clean help
+.PHONY: run grade book test check lint soak bench pretend classic colab lab clean help
 help:
-	@sed -n '1,10s/^# //p' Makefile
+	@sed -n '1,11s/^# //p' Makefile
 
 run: $(NOTEBOOKS:%=$(OUT)/%.html)
 	@echo
@@ -73,6 +74,9 @@ lint: $(BIN)/.ready
 
 soak: $(BIN)/.ready
 	$(BIN)/python -m benchmarks.soak $(MINUTES)
+
+bench: $(BIN)/.ready
+	$(BIN)/python -m benchmarks
 
 pretend: $(BIN)/.ready
 	$(BIN)/python -m benchmarks.memory

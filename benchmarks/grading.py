@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.learning import peak_memory_gb
+from benchmarks.peak import peak_gb
 from tests import mirror
 from utils import cli, inference, metrics, phantom, prepare, rsna
 from utils.dicom import Series
@@ -107,7 +107,7 @@ def report(root: Path, run: inference.Run) -> None:
     """Predict the test studies of a phantom and print all figures."""
     tables = rsna.load_tables(root)
     found = timed(tables, run)
-    memory = peak_memory_gb()
+    memory = peak_gb()
     mirrored, split = changes(tables, run, found)
     predictions = pd.concat(found.predictions.values())
     truth = phantom.true_labels(root, "test")

@@ -9,7 +9,6 @@ longer a training step takes with the data loader, and the peak memory.
 
 import itertools
 import os
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from benchmarks.peak import peak_gb
 from utils import cli, inference, metrics, phantom, prepare, rsna, training
 from utils.course import workspace
 from utils.files import Folder
@@ -114,20 +114,20 @@ def scores(run: inference.Run, root: Path, prepared: Path) -> pd.DataFrame:
 # --- speed ----------------------------------------------------------------------------------------
 
 
-def loader_ratio(
-    preset: Preset, prepared: Path, model: str, rounds: int = 5, steps: int = 6
-) -> float:
+ROUNDS, STEPS = 5, 6  # of which each round is
+
+
+def loader_ratio(preset: Preset, prepared: Path, model: str) -> float:
     """Seconds of a training step with the data loader over those with a batch in memory: the
     median of rounds, one after the other."""
     timed = make_trainer(preset, prepared, model)
-    in_memory = list(itertools.islice(timed.loader, steps))
-    step = timed.step
-    _seconds(step, in_memory)  # to warm up
+    in_memory = list(itertools.islice(timed.loader, STEPS))
+    seconds_of_steps(timed.step, in_memory)  # to warm up
     pairs = []
-    for _ in range(rounds):
-        loaded = itertools.islice(timed.loader, steps)
-        pairs.append((_seconds(step, loaded), _seconds(step, in_memory)))
-    per_step = statistics.median(memory for _, memory in pairs) / len(in_memory)
+    for _ in range(ROUNDS):
+        loaded = seconds_of_steps(timed.step, itertools.islice(timed.loader, STEPS))
+        pairs.append((loaded, seconds_of_steps(timed.step, in_memory)))
+    per_step = statistics.median(memory for _, memory in pairs)
     print(f"{model}: {per_step:.3f} s a step with the batches in memory")
     return statistics.median(loader / memory for loader, memory in pairs)
 
@@ -151,11 +151,13 @@ def make_trainer(
     return trainer.Trainer(task, preset, accelerator, trainer.Limits())
 
 
-def _seconds(step: Callable, batches: Iterable) -> float:
-    start = time.perf_counter()
+def seconds_of_steps(step: Callable, batches: Iterable) -> float:
+    """The mean over the batches, with what it takes to get them."""
+    start, count = time.perf_counter(), 0
     for batch in batches:
         step(batch)
-    return time.perf_counter() - start
+        count += 1
+    return (time.perf_counter() - start) / count
 
 
 def main() -> None:
@@ -176,12 +178,7 @@ def main() -> None:
     for model in ("locator", "grader"):
         ratio = loader_ratio(preset, prepared, model)
         print(f"{model}: a step with the loader takes {ratio:.3f} times as long")
-    print(f"peak memory {peak_memory_gb():.1f} GB{_gpu_memory()}")
-
-
-def peak_memory_gb() -> float:
-    """Of this process, in main memory."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"peak memory {peak_gb():.1f} GB{_gpu_memory()}")
 
 
 def _gpu_memory() -> str:

@@ -7,7 +7,6 @@ FOLDER has the competition's layout with at least one study; the whole data set 
 extrapolated from its seconds and bytes per file.
 """
 
-import resource
 import shutil
 import statistics
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
+from benchmarks.peak import peak_gb
 from utils import cli, phantom, prepare, rsna
 
 FILES = 147_218  # training files of the competition, in 1,975 studies
@@ -32,8 +32,7 @@ def main() -> None:
         if a.real:
             on_a_real_study(a.real, Path(name))
         on_phantoms(a.studies, Path(name))
-    peaks = Parallel(2)(delayed(peak_mb)() for _ in range(8))
-    print(f"peak memory of a worker: {max(peaks):.0f} MB")
+    print(f"peak memory of a worker: {worker_mb():.0f} MB")
 
 
 def on_phantoms(studies: int, folder: Path) -> None:
@@ -55,17 +54,30 @@ def on_phantoms(studies: int, folder: Path) -> None:
 
 def compare_workers(root: Path, studies: int, folder: Path) -> None:
     """Print how much faster two workers are than one, beside what this machine can give."""
-    seconds = {1: [], 2: []}
+    one, two = map(statistics.median, seconds_by_workers(root, folder).values())
+    faster = f"one worker {one:.1f} s, two {two:.1f} s: {one / two:.2f} times as fast"
+    print(f"{studies:4} phantom studies: {faster}")
+    alone, both = map(statistics.median, seconds_counting_by_workers().values())
+    limit = f"{alone / both:.2f} times as fast as one"
+    print(f"     two processes that only count are {limit}: the limit of this machine")
+
+
+def seconds_by_workers(root: Path, folder: Path) -> dict[int, list[float]]:
+    """Of preparing a data folder on one worker and on two."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
     for k in range(REPEATS):
         for jobs, taken in seconds.items():  # in turn, so that a slow spell meets both
             taken.append(seconds_for(root, folder / f"out{jobs}-{k}", jobs))
-    one, two = (statistics.median(taken) for taken in seconds.values())
-    faster = f"one worker {one:.1f} s, two {two:.1f} s: {one / two:.2f} times as fast"
-    print(f"{studies:4} phantom studies: {faster}")
-    alone = statistics.median(seconds_counting(1) for _ in range(REPEATS))
-    both = statistics.median(seconds_counting(2) for _ in range(REPEATS))
-    limit = f"{2 * alone / both:.2f} times as fast as one"
-    print(f"     two processes that only count are {limit}: the limit of this machine")
+    return seconds
+
+
+def seconds_counting_by_workers() -> dict[int, list[float]]:
+    """Of counting twice: one after the other on one core, and at once on two."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(REPEATS):
+        seconds[1].append(2 * seconds_counting(1))
+        seconds[2].append(seconds_counting(2))
+    return seconds
 
 
 def on_a_real_study(root: Path, folder: Path) -> None:
@@ -115,8 +127,9 @@ def count_up() -> int:
     return sum(i * i for i in range(4_000_000))
 
 
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+def worker_mb() -> float:
+    """Peak memory of the workers so far."""
+    return 1000 * max(Parallel(2)(delayed(peak_gb)() for _ in range(8)))
 
 
 if __name__ == "__main__":

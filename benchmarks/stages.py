@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pydicom
 
-from benchmarks.learning import peak_memory_gb
+from benchmarks.peak import peak_gb
 from utils import cli, inference, phantom, prepare, rsna
 from utils.phantom import PhantomSpec
 
@@ -20,13 +20,18 @@ SPEC = PhantomSpec(studies=6, seed=999, test_studies=0)
 
 def median_seconds(call: Callable, items: Sequence) -> float:
     """The median over the items of what a call takes."""
+    return statistics.median(seconds_of(call, items))
+
+
+def seconds_of(call: Callable, items: Sequence) -> list[float]:
+    """What a call takes for each item."""
     call(items[0])  # to warm up
     seconds = []
     for item in items:
         start = time.perf_counter()
         call(item)
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return seconds
 
 
 def decode_with_pydicom(folder: Path) -> None:
@@ -70,7 +75,7 @@ def main() -> None:
         stages = seconds_by_stage(run, Path(folder))
     for name, seconds in stages.items():
         print(f"{name:32s} {seconds:7.3f} s")
-    print(f"{'peak memory':32s} {peak_memory_gb():7.2f} GB")
+    print(f"{'peak memory':32s} {peak_gb():7.2f} GB")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -235,10 +236,20 @@ def arrow_times(page: Page, selector: str, count: int) -> list[float]:
     return step_times(page, lambda _: page.keyboard.press("ArrowRight"), count)
 
 
-def report(name: str, opening: float, times: list[float]) -> None:
-    median, p95 = statistics.median(times), np.percentile(times, 95)
-    steps = f"step: median {median:6.1f} ms, 95 % within {p95:6.1f} ms"
-    print(f"  {name:10} opens in {opening:5.2f} s   {steps}")
+@dataclass
+class Timed:
+    """Seconds until a viewer is open, milliseconds of each step, and how many messages all steps
+    sent to the kernel (None: not counted)."""
+
+    opening: float
+    steps: list[float]
+    messages: int | None = None
+
+    def __str__(self) -> str:
+        median, p95 = statistics.median(self.steps), np.percentile(self.steps, 95)
+        steps = f"step: median {median:6.1f} ms, 95 % within {p95:6.1f} ms"
+        sent = "" if self.messages is None else f", {self.messages} messages to the kernel"
+        return f"opens in {self.opening:5.2f} s   {steps}{sent}"
 
 
 def measure_payload(tables: rsna.Tables, study: int) -> viewer.Payload:
@@ -280,25 +291,37 @@ def open_notebook(browser: Browser, url: str) -> tuple[Page, list[str]]:
     return page, sent
 
 
-def measure_ours(page: Page, sent: list[str], count: int) -> None:
+def measure_ours(page: Page, sent: list[str], count: int) -> Timed:
     opening = opening_time(page, 1, PAINTED)
     page.locator(".spine-viewer").scroll_into_view_if_needed()
     page.wait_for_timeout(3000)  # the rest of the slices are decoded
     sent.clear()
-    report("ours", opening, wheel_times(page, OUR_PANE, count))
-    messages = sum("comm_msg" in frame for frame in sent)
-    print(f"             {messages} messages to the kernel in {count} steps")
+    steps = wheel_times(page, OUR_PANE, count)
+    return Timed(opening, steps, sum("comm_msg" in frame for frame in sent))
 
 
-def measure_interact(page: Page, count: int) -> None:
+def measure_interact(page: Page, count: int) -> Timed:
     opening = opening_time(page, 2, INTERACT_IMAGE)
     page.locator(".widget-interact").scroll_into_view_if_needed()
-    report("interact", opening, arrow_times(page, ".widget-interact", count))
+    return Timed(opening, arrow_times(page, ".widget-interact", count))
 
 
-def measure_niivue(page: Page, count: int) -> None:
+def measure_niivue(page: Page, count: int) -> Timed:
     opening = opening_time_by_screenshot(page, 3, NIIVUE_CANVAS)
-    report("ipyniivue", opening, wheel_times(page, NIIVUE_CANVAS, count))
+    return Timed(opening, wheel_times(page, NIIVUE_CANVAS, count))
+
+
+def measure(root: Path, sent: viewer.Payload, count: int) -> dict[str, Timed]:
+    """Every viewer that is installed, one after the other in one notebook; ours first."""
+    with jupyterlab(notebook_cells(root, sent)) as url, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page, to_kernel = open_notebook(browser, url)
+        found = {"ours": measure_ours(page, to_kernel, count)}
+        found["interact"] = measure_interact(page, count)
+        if importlib.util.find_spec("ipyniivue"):
+            found["ipyniivue"] = measure_niivue(page, count)
+        browser.close()
+    return found
 
 
 def main() -> None:
@@ -309,14 +332,8 @@ def main() -> None:
     a = parser.parse_args()
     tables = rsna.load_tables(a.root)
     sent = measure_payload(tables, a.study or tables.whole_studies()[0])
-    with jupyterlab(notebook_cells(a.root, sent)) as url, sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page, to_kernel = open_notebook(browser, url)
-        measure_ours(page, to_kernel, a.steps)
-        measure_interact(page, a.steps)
-        if importlib.util.find_spec("ipyniivue"):
-            measure_niivue(page, a.steps)
-        browser.close()
+    for name, timed in measure(a.root, sent, a.steps).items():
+        print(f"  {name:10} {timed}")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,25 @@
-"""The variants that benchmarks measure are of this code, and their tables in docs are of them."""
+"""The variants that benchmarks measure are of this code, and their tables in docs are of them; the
+tables of growth and of `make bench`."""
 
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from pkgutil import resolve_name
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from tiny import TINY
 
-from benchmarks import ablation, alternatives, gpu, real_foramen, transfer
+from benchmarks import __main__ as bench
+from benchmarks import ablation, alternatives, gpu, growth, real_foramen, rows, transfer
+from benchmarks.peak import peak_gb
+from benchmarks.rows import Row
+from utils import rsna
 from utils.presets import get_preset
 from utils.rsna import GRADE_COLUMNS, TARGETS, row_id
 
@@ -95,3 +103,96 @@ def test_the_loss_by_its_own_weights_heeds_no_others():
     terms = torch.tensor([[[1.0], [2.0]], [[3.0], [2.0]]])
     assert alternatives.own_weights(terms).item() == 1.0
     assert alternatives.own_weights(terms, torch.tensor([5.0])).item() == 1.0
+
+
+# --- growth and make bench ------------------------------------------------------------------------
+
+
+def test_growth_compares_the_processors_seconds_a_study_with_those_for_100():
+    """Worked by hand: 2 s for 100 studies are 20 ms each; 30 s for 1,000 are 30 ms, 1.5 times."""
+    figures = [
+        {"what": "read", "studies": count, "seconds": seconds, "cpu": seconds, "peak MB": 300.0}
+        for count, seconds in ((1, 1.0), (100, 2.0), (1000, 30.0))
+    ]
+    table = growth.with_ratios(figures)
+    assert table["ms a study"].tolist() == pytest.approx([1000, 20, 30])
+    assert table["against 100"].tolist() == pytest.approx([50, 1, 1.5])
+    assert growth.faults(table) == ["read, 1000 studies: 1.50 times the seconds a study"]
+
+
+def test_growth_names_memory_that_grows_and_keys_that_are_slow():
+    key = growth.KEYS[0]
+    figures = [
+        {"what": key, "studies": 100, "seconds": 0.01, "cpu": 0.01, "peak MB": 200.0},
+        {"what": key, "studies": 1000, "seconds": 0.06, "cpu": 0.06, "peak MB": 400.0},
+    ]
+    memory, slow = growth.faults(growth.with_ratios(figures))
+    assert memory.endswith("1000 studies: 2.00 times the memory")
+    assert slow.endswith("60 ms, more than 50")
+
+
+def test_a_grown_data_folder_has_as_many_whole_studies(phantom_root, tmp_path):
+    """Four phantoms become nine studies, whose labels, points and images belong together."""
+    tables = rsna.load_tables(growth.grown(phantom_root, 9, tmp_path))
+    source = rsna.load_tables(phantom_root)
+    assert len(tables.studies()) == tables.labels.study_id.nunique() == 9
+    copied, first = tables.studies()[5], source.studies()[1]
+    points = tables.points[tables.points.study_id == copied]
+    assert set(points.series_id) <= set(tables.series_on_disk(copied))
+    assert points.x.tolist() == source.points[source.points.study_id == first].x.tolist()
+    assert not tables.rejected
+
+
+def test_the_ratio_of_a_row_is_the_median_over_rounds():
+    """Worked by hand: 2/1, 2/4, 9/3; unpaired 2/3 by medians."""
+    assert Row("", "", [2, 2, 9], "x", [1, 4, 3]).ratio == 2
+    assert Row("", "", [2, 2, 9], "x", [3]).ratio == pytest.approx(2 / 3)
+    assert np.isnan(Row("", "", [2]).ratio)
+
+
+def test_a_goal_that_is_not_reached_is_named_with_its_cause():
+    within = Row("reading / dicomsdl", "read", [1.0], "dicomsdl", [1.0])
+    short = Row("reading / dicomsdl", "read", [3.0], "dicomsdl", [2.0])
+    assert rows.short_of_goals([within]) == []
+    (told,) = map(str, rows.short_of_goals([within, short]))
+    assert told.startswith("read beside dicomsdl: ratio 1.500, goal ≤ 1. Decoding")
+    slow = Row("a study", "a study", [4.0, 4.0], memory=1.0)
+    (told,) = map(str, rows.short_of_goals([slow]))
+    assert told == f"a study: median 4.00 s, goal median ≤ 3.00 s. {rows.NO_CAUSE}"
+
+
+def test_every_cause_is_of_a_goal():
+    assert set(rows.CAUSES) <= set(rows.GOALS)
+
+
+def test_rows_become_a_table_in_markdown():
+    header, _, line = rows.markdown([Row("", "a step", [0.05] * 3, "plain", [0.1] * 3)]).split("\n")
+    assert header.count("|") == line.count("|") == len(rows.HEADER) + 1
+    assert line == "| a step | 50.0 ms | 50.0 ms to 50.0 ms | plain | 0.10 s | 0.500 |  |  |"
+
+
+def test_the_page_of_all_benchmarks_names_what_is_left_out(tmp_path):
+    found = [Row("", "a step", [0.05])]
+    text = bench.page(found, {"cores": "2"}, ["viewer: no Chromium"], tmp_path)
+    assert "| cores | 2 |" in text
+    assert "Every goal is reached." in text
+    assert "## Left out\n\n- viewer: no Chromium\n" in text
+    assert "make run`\n" not in text  # there are no executed notebooks
+
+
+def test_the_page_has_the_seconds_of_executed_notebooks(tmp_path):
+    cell = nbformat.v4.new_code_cell("1", metadata={"papermill": {"duration": 12.0}})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "01_eda.ipynb")
+    assert "| 01_eda | 12 s | 1: 12 s |" in bench.sections(tmp_path)
+
+
+def test_the_peak_of_a_process_is_not_that_of_its_parent():
+    """getrusage would tell a child the peak of this one, which has loaded torch."""
+    command = [sys.executable, "-c", "from benchmarks.peak import peak_gb; print(peak_gb())"]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=DOCS.parent)
+    assert 0.005 < float(ran.stdout) < 0.1 < peak_gb()
+
+
+def test_rows_are_the_same_after_json():
+    row = Row("a", "b", [1.0], "c", [2.0], 0.5)
+    assert Row(**json.loads(json.dumps(asdict(row)))) == row
