@@ -355,6 +355,7 @@ def test_the_canvas_has_the_pixels_of_the_screen_it_is_on(show):
     for ratio in (2, 1):
         metrics = {"width": 1200, "height": 900, "deviceScaleFactor": ratio, "mobile": False}
         devtools.send("Emulation.setDeviceMetricsOverride", metrics)
+        screen.page.wait_for_function("ratio => devicePixelRatio === ratio", arg=ratio)
         screen.move(AXIAL_T2, (30 + ratio, 30))
         screen.view(AXIAL_T2).focus()
         screen.press("ArrowUp" if ratio == 2 else "ArrowDown")
