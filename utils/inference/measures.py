@@ -9,6 +9,7 @@ walls, here in mm); recess, Bartynski 2003 (between disc and ligament, where the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -193,13 +194,41 @@ def _sampled(
 def on_axial(segmenter: Segmenter, parts: list[Series], points: np.ndarray) -> Measures:
     """sac_mm2 and recess_mm for points (25, 3) mm, on axial series."""
     area, recess = np.full((2, len(TARGETS)), np.nan)
-    canal = points[CANAL_ROWS]
-    for level, one, p in segment_at(segmenter, parts, canal):
-        area[rows_of("spinal", "")[level]] = sac_area(p[SAC]) * obliquity(one, canal, level)
-        for side in SIDES:
-            row = rows_of("subarticular", side)[level]
-            recess[row] = recess_depth(p[[SAC, FAT, ROOT]].sum(0), one, points[row])
+    for at in axial_levels(segmenter, parts, points[CANAL_ROWS]):
+        area[at.level] = at.sac_mm2  # the rows of the canal are the first
+        for row in recesses_of(at.level):
+            recess[row] = recess_depth(at.free, at.one, points[row])
     return {"sac_mm2": area, "recess_mm": recess}
+
+
+class AxialLevel(NamedTuple):
+    """What the axial slice of one level shows.
+
+    level    position in LEVELS
+    one      the slice, cropped round the canal's point
+    sac      (px, px) probability of the sac, free: of fluid, fat or root
+    sac_mm2  area of the sac at a right angle to the canal
+    """
+
+    level: int
+    one: Slice
+    sac: np.ndarray
+    free: np.ndarray
+    sac_mm2: float
+
+
+def axial_levels(
+    segmenter: Segmenter, parts: list[Series], canal: np.ndarray
+) -> Iterator[AxialLevel]:
+    """The levels of five canal points (5, 3) mm that axial series show."""
+    for level, one, p in segment_at(segmenter, parts, canal):
+        area = sac_area(p[SAC]) * obliquity(one, canal, level)
+        yield AxialLevel(level, one, p[SAC], p[[SAC, FAT, ROOT]].sum(0), area)
+
+
+def recesses_of(level: int) -> list[int]:
+    """Positions in TARGETS of the two recesses of a level."""
+    return [rows_of("subarticular", side)[level] for side in SIDES]
 
 
 def sac_area(p: np.ndarray) -> float:

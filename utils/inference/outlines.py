@@ -13,16 +13,14 @@ from utils.dicom import Slice
 from utils.errors import LumbarError
 from utils.inference import measures
 from utils.inference.counting import middle_of_spine, with_whole_sacrum
-from utils.inference.measures import Seen, see
+from utils.inference.measures import HALF, Seen, see
 from utils.inference.prediction import locate_study
 from utils.inference.run import Run
-from utils.inference.segmentation import segment_at
-from utils.models.segmenter import Segmenter
+from utils.models import Segmenter
 from utils.prepare import PreparedStudy, prepare_study
-from utils.rsna import AXIAL_T2, CANAL_ROWS, SIDES, Tables, rows_of
-from utils.structures import BACKGROUND, FAT, ROOT, SAC, SAGITTAL, Outline
+from utils.rsna import AXIAL_T2, CANAL_ROWS, Tables
+from utils.structures import BACKGROUND, ROOT, SAC, SAGITTAL, Outline
 
-HALF = 0.5  # of the probability: where a structure ends
 FEWEST = 8  # points of a line; shorter ones are specks
 
 
@@ -89,19 +87,17 @@ def _sac_depths(seen: Seen) -> Iterator[Outline]:
 def _axial(segmenter: Segmenter, study: PreparedStudy, points: np.ndarray) -> Iterator[Outline]:
     """The sac with its area and the depths of both recesses, at each level."""
     canal = points[CANAL_ROWS]
-    for level, one, p in segment_at(segmenter, study.of(AXIAL_T2), canal):
+    for at in measures.axial_levels(segmenter, study.of(AXIAL_T2), canal):
+        one = at.one
         if one.series_id is None:
             continue
-        area = measures.sac_area(p[SAC]) * measures.obliquity(one, canal, level)
-        sac = min(_lines(one, p[SAC], SAC), key=_distance_from(canal[level]), default=None)
+        sac = min(_lines(one, at.sac, SAC), key=_distance_from(canal[at.level]), default=None)
         if sac is not None:
-            yield sac._replace(text=f"{round(area, 1):.0f} mm²")
-        free = p[[SAC, FAT, ROOT]].sum(0)
-        for side in SIDES:
-            point = points[rows_of("subarticular", side)[level]]
+            yield sac._replace(text=f"{round(at.sac_mm2, 1):.0f} mm²")
+        for point in points[measures.recesses_of(at.level)]:
             if np.isfinite(point).all():
-                ends = one.to_patient(measures.recess_line(free, one, point))
-                text = f"{measures.recess_depth(free, one, point):.1f} mm"
+                ends = one.to_patient(measures.recess_line(at.free, one, point))
+                text = f"{measures.recess_depth(at.free, one, point):.1f} mm"
                 yield Outline(one.series_id, one.instance, ROOT, ends, text)
 
 
