@@ -68,6 +68,22 @@ def test_how_the_spine_is_curved_is_told_once_where_it_was_measured(
     assert "lordosis" not in text
 
 
+def test_its_frame_in_a_notebook_shows_it_whole_with_and_without_measures(
+    tables, predictions, whole_study, browser
+):
+    measured = predictions.assign(
+        sac_mm=9.9, sac_mm2=99.0, disc_mm=5.5, bulge_mm=5.0, slip_mm=-5.0, lordosis_degrees=44.0
+    )
+    for given in (predictions, measured):
+        page = browser.new_page(viewport={"width": 1080, "height": 900})
+        page.set_content(report.as_html(tables, whole_study, given, "run 123").data)
+        frame = page.frames[-1]
+        frame.wait_for_load_state()
+        needs, has = frame.evaluate("[document.documentElement.scrollHeight, innerHeight]")
+        assert needs <= has
+        page.close()
+
+
 def test_inside_a_notebook_it_is_the_same_page_without_viewer_and_scripts(
     tables, predictions, whole_study, tmp_path
 ):

@@ -40,8 +40,9 @@ from utils.viewer.predictions import measures
 CROP_MM, CROP_PX = 60.0, 150
 MOST_CROPS, WHITE = 10, 99.5  # crops; percentile of a crop that is shown white
 # CSS px of the page inside a notebook, whose frame cannot grow with it: the grid and what is round
-# it, what measures add to the grid, and a row of crops.
-PAGE_HEIGHT, MEASURES_HEIGHT, CROPS_HEIGHT, CROPS_IN_A_ROW = 620, 330, 230, 5
+# it, a line of measures in the grid, and a row of crops.
+PAGE_HEIGHT, LINE_HEIGHT, CROPS_HEIGHT, CROPS_IN_A_ROW = 720, 22, 230, 5
+LETTERS = 18  # of a measure in one line of a cell
 NOT_FOR_DIAGNOSIS = "For teaching and research. Not a medical device; not for diagnosis."
 _STYLE = """<style>
 body { font: 15px/1.45 system-ui, sans-serif }
@@ -104,9 +105,15 @@ def as_html(tables: Tables, study_id: int, predictions: pd.DataFrame, model: str
     body = f"<body>{findings}{_origin(tables, model)}</body>"
     page = html.escape(f"{page_head(title)}</head>{body}</html>")
     height = PAGE_HEIGHT + CROPS_HEIGHT * -(-findings.count("<figure>") // CROPS_IN_A_ROW)
-    height += MEASURES_HEIGHT * ("<br>" in findings)
+    height += LINE_HEIGHT * _lines_of_measures(rows)
     style = f"width: 100%; height: {height}px; border: 1px solid #8886; box-sizing: border-box"
     return HTML(f'<div><iframe srcdoc="{page}" title="{title}" style="{style}"></iframe></div>')
+
+
+def _lines_of_measures(rows: pd.DataFrame) -> int:
+    """How many lines of measures the grid has: of each level as many as its longest cell."""
+    lines = -(-measures(rows).str.len().fillna(0) // LETTERS)
+    return int(lines.groupby(rows.level).max().sum())
 
 
 def _findings(tables: Tables, study_id: int, rows: pd.DataFrame) -> str:
