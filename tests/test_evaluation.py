@@ -243,6 +243,15 @@ def test_reliability_by_hand(counts, errors):
     assert off[list(GRADES)].to_list() == pytest.approx(errors)
 
 
+def test_a_frequency_has_the_interval_that_wilson_gives_it():
+    """7 of 10 by hand: (0.7 + z²/20 ± z √(0.021 + z²/400)) / (1 + z²/10) with z = 1.96."""
+    rows = [
+        (k, LEFT, "L4/L5", g, (0.7, 0.2, 0.1)) for k, g in enumerate([NORMAL] * 7 + [SEVERE] * 3)
+    ]
+    table = metrics.reliability(*ask(*rows)).set_index("grade")
+    assert table.loc[NORMAL, ["low", "high"]].to_list() == pytest.approx([0.3968, 0.8922], abs=1e-4)
+
+
 def test_the_best_scoring_prior_is_calibrated_once_the_weights_are_taken_out():
     truth = MANY[0]
     best, plain = (

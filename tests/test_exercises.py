@@ -62,10 +62,14 @@ def tempered(p, temperature):
         ("turned", turned, "✓ It passes."),
         ("any severe", unweighted, "✗ Not yet: of two patients it is"),
         ("any severe", any_severe, "✓ It passes."),
-        ("calibrated", lambda p, grades: p, "✗ Not yet: the log loss is"),
-        ("calibrated", lambda p, grades: tempered(p, 2.5), "✓ It passes."),
-        ("calibrated", lambda p, grades: p / 2, "✗ Not yet: each row has to sum to 1"),
-        ("calibrated", lambda p, grades: 1 / 0, "✗ It raised ZeroDivisionError: division by zero"),
+        ("calibrated", lambda p, grades, others: others, "✗ Not yet: the log loss is"),
+        ("calibrated", lambda p, grades, others: tempered(others, 2.5), "✓ It passes."),
+        ("calibrated", lambda p, grades, others: others / 2, "✗ Not yet: each row has to sum to 1"),
+        (
+            "calibrated",
+            lambda p, grades, others: 1 / 0,
+            "✗ It raised ZeroDivisionError: division by zero",
+        ),
     ],
 )
 def test_a_reply_to_every_attempt(capsys, name, function, reply):

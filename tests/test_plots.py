@@ -212,7 +212,9 @@ AT_LEVELS = pd.DataFrame({"condition": rsna.CANAL, "level": rsna.LEVELS, "grade"
 ROOM = pd.DataFrame({"condition": rsna.CONDITIONS, "grade": rsna.GRADES[2]})
 ROOMS = pd.concat([ROOM.assign(measure_mm=mm) for mm in (1.0, 2.0, 3.0)])
 POINTS = pd.DataFrame({"condition": rsna.CANAL, "level": rsna.LEVELS, "x": range(5), "y": range(5)})
-RELIABILITY = pd.DataFrame({"grade": rsna.GRADES, "predicted": 0.5, "observed": 0.5, "count": 9})
+RELIABILITY = pd.DataFrame(
+    {"grade": rsna.GRADES, "predicted": 0.5, "observed": 0.5, "low": 0.2, "high": 0.8, "count": 9}
+)
 CURVE = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "held_out": [2.0, 1.0]})
 PARTS = pd.DataFrame({"seed 0": [0.1, 0.3], "mean": [0.1, 0.3]}, index=["recipe", "without"])
 FEW = pd.DataFrame({"patients": [0, 30], "score": 0.8, "least": 0.7, "greatest": 0.9})

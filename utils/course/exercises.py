@@ -110,16 +110,19 @@ def _any_severe(p: np.ndarray, grades: np.ndarray) -> float:
     return float((weight * loss).sum() / weight.sum())
 
 
-def test_calibrated(calibrated: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
-    """Probabilities (n, 3) that were too sure, made honest with the help of grades (n,)."""
+def test_calibrated(calibrated: Callable[..., np.ndarray]) -> None:
+    """Probabilities (m, 3) that are too sure, made honest with the help of other patients', (n, 3),
+    and their grades (n,)."""
     rng = np.random.default_rng(0)
-    honest = rng.dirichlet([2.0, 1.0, 1.0], 4000)
+    honest = rng.dirichlet([2.0, 1.0, 1.0], 8000)
     grades = np.array([rng.choice(3, p=row) for row in honest])
     too_sure = honest**2.5 / (honest**2.5).sum(1, keepdims=True)
-    found = np.asarray(_written(calibrated(too_sure.copy(), grades)))
-    assert found.shape == honest.shape, "three probabilities for each row"
+    given, others = too_sure[:3000].copy(), too_sure[3000:].copy()
+    honest, grades, given_grades = honest[3000:], grades[3000:], grades[:3000]
+    found = np.asarray(_written(calibrated(given, given_grades, others.copy())))
+    assert found.shape == honest.shape, "three probabilities for each of the others"
     assert np.allclose(found.sum(1), 1), "each row has to sum to 1"
-    same = (found.argmax(1) == too_sure.argmax(1)).mean()
+    same = (found.argmax(1) == others.argmax(1)).mean()
     assert same > 0.99, "calibration changes how sure one is, not which grade is likeliest"
     loss, best = (-np.log(q[np.arange(len(q)), grades]).mean() for q in (found, honest))
     assert loss < best + NEAR_LOSS, f"the log loss is {loss:.3f}; {best:.3f} can be reached"

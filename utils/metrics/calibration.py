@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
+from scipy.stats import binomtest
 
 from utils.metrics.resampling import better
 from utils.metrics.score import match, rsna_score
@@ -22,8 +23,8 @@ CONFIDENT = 0.95  # what is fitted must be better in this fraction of resampled 
 
 
 def reliability(truth: pd.DataFrame, submission: pd.DataFrame, bins: int = 8) -> pd.DataFrame:
-    """Per grade and bin of predicted probability: mean prediction, observed frequency, and
-    count."""
+    """Per grade and bin of predicted probability: mean prediction, observed frequency with its 95 %
+    interval (low, high; Wilson 1927, as if rows were independent), and count."""
     table = match(truth, submission)
     parts = [
         pd.DataFrame({"grade": name, "p": table[column], "hit": table.grade == k})
@@ -32,7 +33,17 @@ def reliability(truth: pd.DataFrame, submission: pd.DataFrame, bins: int = 8) ->
     long = pd.concat(parts, ignore_index=True)
     long["bin"] = np.minimum((long.p * bins).astype(int), bins - 1)
     grouped = long.groupby(["grade", "bin"], as_index=False)
-    return grouped.agg(predicted=("p", "mean"), observed=("hit", "mean"), count=("p", "size"))
+    seen = grouped.agg(
+        predicted=("p", "mean"), observed=("hit", "mean"), hits=("hit", "sum"), count=("p", "size")
+    )
+    intervals = [_wilson(*row) for row in seen[["hits", "count"]].itertuples(index=False)]
+    seen[["low", "high"]] = np.reshape(intervals, (-1, 2))
+    return seen.drop(columns="hits")
+
+
+def _wilson(hits: int, count: int) -> tuple[float, float]:
+    interval = binomtest(int(hits), int(count)).proportion_ci(method="wilson")
+    return interval.low, interval.high
 
 
 def unweighted(submission: pd.DataFrame) -> pd.DataFrame:

@@ -96,7 +96,8 @@ def _draw_intervals(ax: Axes, bars, interval: pd.DataFrame) -> None:
 
 
 def reliability(table: pd.DataFrame) -> Figure:
-    """Predicted against observed frequency per grade; the diagonal is perfect calibration.
+    """Predicted against observed frequency per grade, with 95 % intervals; the diagonal is perfect
+    calibration. The title says how far off it, on average over predictions.
 
     table  from metrics.reliability; the size of a dot grows with its number of predictions
     """
@@ -104,11 +105,13 @@ def reliability(table: pd.DataFrame) -> Figure:
     ax.plot([0, 1], [0, 1], color="grey", lw=1, ls="--")
     for grade in GRADES:
         rows = table[table.grade == grade]
-        size = 8 + 6 * np.sqrt(rows["count"])
+        size = 8 + 2 * np.sqrt(rows["count"])
+        ax.vlines(rows.predicted, rows.low, rows.high, color=PALETTE[grade], lw=1)
         ax.plot(rows.predicted, rows.observed, color=PALETTE[grade], lw=1.5, label=grade)
         ax.scatter(rows.predicted, rows.observed, s=size, color=PALETTE[grade])
     ax.set(xlabel="predicted probability", ylabel="observed frequency", xlim=(0, 1), ylim=(0, 1))
-    ax.set_title("Does 0.7 mean seven out of ten?")
+    off = np.average((table.observed - table.predicted).abs(), weights=table["count"])
+    ax.set_title(f"Does 0.7 mean seven out of ten? On average {off:.2f} off")
     ax.legend()
     return fig
 
