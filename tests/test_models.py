@@ -30,7 +30,8 @@ from utils.models import (
 )
 from utils.models.blocks import FeatureNorm
 from utils.models.grader import standardised
-from utils.models.locator import joint_log_softmax
+from utils.models.hardware import CACHED_PIXELS, in_parts
+from utils.models.locator import UNet, joint_log_softmax
 from utils.models.vision import torchvision
 from utils.presets import PRESETS, Preset, PresetError, get_preset, shaped_like
 from utils.rsna import GRADE_COLUMNS, GRADES, LEVELS, TARGETS
@@ -450,6 +451,18 @@ def test_a_study_is_predicted_alike_in_a_batch_of_one_and_of_many():
         three, single = locator(x, x, x), locator(x[:1], x[:1], x[:1])
     for many, one in zip(three[0], single[0]):
         assert torch.allclose(many[:1], one, atol=1e-5)
+
+
+def test_images_that_go_through_a_net_in_parts_give_what_all_together_give():
+    net, seen = UNet(5, 4).eval(), []
+    x = torch.rand(11, 1, 64, 64)
+    at_once = CACHED_PIXELS // 64**2
+    many = x.repeat(at_once // 8, 1, 1, 1)  # more than fit at once, and no multiple of it
+    with torch.inference_mode():
+        together = net(many)
+        found = in_parts(lambda part: [seen.append(len(part)), net(part)][1], many)
+    torch.testing.assert_close(found, together)
+    assert max(seen) == at_once < len(many) == sum(seen)
 
 
 def test_both_models_run_in_16_bits_on_any_cpu():

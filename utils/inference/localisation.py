@@ -25,7 +25,7 @@ from utils.crops import (
 from utils.dicom import Series, Slice
 from utils.errors import LumbarError
 from utils.inference.levels import Counted, agreed
-from utils.models.hardware import mixed_precision
+from utils.models.hardware import in_parts, mixed_precision
 from utils.models.locator import STRIDE, Locator, UNet, joint_log_softmax
 from utils.models.spatial import invert, tta_affines, warp
 from utils.prepare import PreparedStudy
@@ -185,20 +185,20 @@ def heat_maps(net: UNet, searches: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """For each search of crops (N, px, px) in 0..1 the probability of each cell of each slice
     (N, C, h, w), and of "not in the image" (C,): the mean over test-time augmentations.
 
-    All slices of all searches go through the net together, which is what a GPU is fast at.
+    All slices of all searches go to the net together, which is what a GPU is fast at.
     """
     if not searches:
         return []
-    x = torch.cat(searches)
+    x, sizes = torch.cat(searches), [len(search) for search in searches]
     size = x.shape[-1]
     affines = tta_affines(TTA_STEP * size).to(x.device)
     augmented = warp(x.expand(len(affines), -1, -1, -1), affines, size)  # (K, all N, px, px)
     with mixed_precision():
-        logits = net(augmented.flatten(0, 1)[:, None]).unflatten(0, augmented.shape[:2])
+        logits = in_parts(net, augmented.flatten(0, 1)[:, None])
     in_cells = invert(affines) * affines.new_tensor([1, 1, 1 / STRIDE])
     return [
         _mean_heat_map(joint_log_softmax(one, net.absent), in_cells)
-        for one in logits.split([len(search) for search in searches], dim=1)
+        for one in logits.unflatten(0, augmented.shape[:2]).split(sizes, dim=1)
     ]
 
 

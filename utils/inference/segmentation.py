@@ -11,11 +11,10 @@ import torch
 from utils.crops import crop, nearest, stack_pixels
 from utils.dicom import Series, Slice
 from utils.models import Segmenter
-from utils.models.hardware import mixed_precision
+from utils.models.hardware import in_parts, mixed_precision
 from utils.structures import AXIAL, SAGITTAL
 
 APART_MM = 2.5  # between slices, at least: those of 3-D sequences show the same several times
-AT_ONCE = 8  # slices
 
 
 class Segmented(NamedTuple):
@@ -59,13 +58,11 @@ def segment_at(
 
 @torch.inference_mode()
 def _segmented(segmenter: Segmenter, crops: list[Slice]) -> Segmented:
-    x = torch.from_numpy(stack_pixels(crops))[:, None] / 255
+    device = next(segmenter.parameters()).device
+    x = torch.from_numpy(stack_pixels(crops)).to(device)[:, None] / 255
     with mixed_precision():
-        parts = [
-            segmenter(part.to(next(segmenter.parameters()).device)).float().softmax(1).cpu()
-            for part in x.split(AT_ONCE)
-        ]
-    return Segmented(crops, torch.cat(parts).transpose(0, 1).numpy())
+        p = in_parts(lambda part: segmenter(part).float().softmax(1), x)
+    return Segmented(crops, p.transpose(0, 1).cpu().numpy())
 
 
 def _spaced(series: Series) -> list[Slice]:

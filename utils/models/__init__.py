@@ -13,7 +13,7 @@ shows one as a table, `vision` only imports torchvision where its compiled part 
 
 from utils.models.backbone import BackboneError, backbone
 from utils.models.grader import Ensemble, Grader
-from utils.models.hardware import device, mixed_precision, precision
+from utils.models.hardware import device, in_parts, mixed_precision, precision
 from utils.models.locator import Locator
 from utils.models.segmenter import Segmenter
 from utils.models.summary import summary
@@ -29,6 +29,7 @@ __all__ = [
     "WeightsError",
     "backbone",
     "device",
+    "in_parts",
     "load_weights",
     "mixed_precision",
     "precision",
