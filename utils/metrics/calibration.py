@@ -77,8 +77,8 @@ def with_severe_factor(submission: pd.DataFrame, factor: float) -> pd.DataFrame:
 
     >>> one = pd.DataFrame([["7_spinal_canal_stenosis_l4_l5", 0.5, 0.25, 0.25]])
     >>> one.columns = ["row_id", *GRADE_COLUMNS]
-    >>> with_severe_factor(one, 2).iloc[0, 1:].tolist()  # odds of 1 : 3 become 2 : 3
-    [0.4, 0.2, 0.4]
+    >>> with_severe_factor(one, 2)[[*GRADE_COLUMNS]].values.tolist()  # odds of 1 : 3 become 2 : 3
+    [[0.4, 0.2, 0.4]]
     """
     if factor == 1:
         return submission
