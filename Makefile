@@ -56,7 +56,7 @@ grade: $(BIN)/.ready
 book: $(OUT)/book/index.html
 	@echo "Open $<"
 
-$(OUT)/book/index.html: $(NOTEBOOKS:%=$(OUT)/%.ipynb) $(SHOWN) tools/book.py README.md docs/glossary.md docs/kaggle.md docs/viewer.webp released/CARD.md
+$(OUT)/book/index.html: $(NOTEBOOKS:%=$(OUT)/%.ipynb) $(SHOWN) tools/book.py tools/api.py README.md docs/glossary.md docs/kaggle.md docs/viewer.webp released/CARD.md
 	@$(BIN)/python -m tools.book $(OUT) >/dev/null
 
 # Two tests at a time: many wait for a browser, a kernel or a disk.

@@ -1,10 +1,11 @@
 """How preparing scales: seconds and bytes per study, on one and two workers, from 10 to 80 studies,
 and on a real study.
 
-python -m benchmarks.preparing [--real FOLDER] [--studies 80]
+python -m benchmarks.preparing [--real FOLDER] [--studies 80] [--dask]
 
 FOLDER has the competition's layout with at least one study; the whole data set (147,218 files) is
-extrapolated from its seconds and bytes per file.
+extrapolated from its seconds and bytes per file. With --dask nothing is compared but two processes
+and a Dask cluster of two workers on this machine.
 """
 
 import shutil
@@ -13,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 
 from benchmarks.peak import peak_gb
 from utils import cli, phantom, prepare, rsna
@@ -27,8 +28,12 @@ def main() -> None:
     parser = cli.parser("benchmarks.preparing", __doc__.split("\n\n")[0])
     parser.add_argument("--real", type=Path, help="a folder in the competition's layout")
     parser.add_argument("--studies", type=int, default=80, help="phantom studies")
+    beside = "compare two processes with a Dask cluster of two workers on this machine"
+    parser.add_argument("--dask", action="store_true", help=beside)
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
+        if a.dask:
+            return on_dask(a.studies, Path(name))
         if a.real:
             on_a_real_study(a.real, Path(name))
         on_phantoms(a.studies, Path(name))
@@ -60,6 +65,23 @@ def compare_workers(root: Path, studies: int, folder: Path) -> None:
     alone, both = map(statistics.median, seconds_counting_by_workers().values())
     limit = f"{alone / both:.2f} times as fast as one"
     print(f"     two processes that only count are {limit}: the limit of this machine")
+
+
+def on_dask(studies: int, folder: Path) -> None:
+    """Print what a Dask cluster of two workers takes beside two processes, in turn."""
+    from dask.distributed import Client, LocalCluster  # not installed by requirements.txt
+
+    root = phantom.make_dataset(folder / "phantom", studies, seed=1, test_studies=0)
+    seconds: dict[str, list[float]] = {"loky": [], "dask": []}
+    two = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with two as cluster, Client(cluster):
+        for k in range(REPEATS + 1):
+            for backend, taken in seconds.items():
+                with parallel_config(backend):
+                    taken.append(seconds_for(root, folder / f"{backend}{k}", jobs=2))
+    for backend, taken in seconds.items():  # the first starts the workers
+        each = ", ".join(f"{one:.1f}" for one in sorted(taken[1:]))
+        print(f"{studies:4} phantom studies, two workers, {backend}: {each} s")
 
 
 def seconds_by_workers(root: Path, folder: Path) -> dict[int, list[float]]:

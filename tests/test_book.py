@@ -4,6 +4,7 @@ its viewers work."""
 import base64
 import functools
 import io
+import re
 import shutil
 from html import escape
 from pathlib import Path
@@ -19,8 +20,8 @@ from PIL import Image
 from screen import SAGITTAL_T1, Screen
 from test_viewer import STUDY, predictions, write_study
 
-from tools import book, pages
-from utils import rsna, viewer
+from tools import api, book, pages
+from utils import dicom, metrics, prepare, rsna, viewer
 
 ROOT = Path(__file__).parent.parent
 MARKUP = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
@@ -44,6 +45,8 @@ LINKS = {
     "docs/glossary.md#stenosis-narrowing": "glossary.html#stenosis-narrowing",
     "docs/kaggle.md": "kaggle.html",
     "released/CARD.md": "card.html",
+    "utils": "api.html",
+    "utils#metrics-rsna_score": "api.html#metrics-rsna_score",
     "README.md": "index.html",
     # the cover has only the first part of the README
     "README.md#the-viewer": f"{GITHUB}/README.md#the-viewer",
@@ -419,6 +422,94 @@ def test_on_a_wide_screen_the_contents_are_open_beside_the_text(visit):
     assert not page.get_by_text("On this page").is_visible()
     beside, text = (page.locator(name).bounding_box() for name in (".contents", "main"))
     assert beside["x"] + beside["width"] < text["x"]
+
+
+# --- the API ------------------------------------------------------------------------------------
+
+DOCSTRING = """A function of <two> values, like `bootstrap` and `another`.
+
+    first, second  a list, whose lines
+                   go on
+    third          or not
+    Raises nothing. A layout::
+
+        a  b
+          c
+
+    >>> 1 + 1
+    2
+    """
+MODULES = api.modules()
+
+
+def test_the_api_has_every_package():
+    packages = {path.parent.name for path in (ROOT / "utils").glob("*/__init__.py")}
+    assert packages <= set(api.LISTED)
+
+
+def begins_with_what(value, entry) -> bool:
+    """Whether the first paragraph of an entry is how the docstring of a value begins."""
+    said = " ".join(entry.find_next("p").get_text().split())
+    return bool(said) and " ".join(value.__doc__.replace("`", "").split()).startswith(said)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_every_public_name_has_an_entry_that_says_what_it_is_and_leads_to_its_source(built, module):
+    page = parsed(built / "api.html")
+    assert begins_with_what(module, page.find(id=api.entry_id(module)))
+    for name, value in api.public_names(module).items():
+        entry = page.find(id=api.entry_id(module, name))
+        if entry.name == "tr":  # a constant: its value
+            assert entry.code.get_text() == name
+            assert entry("td")[1].get_text()
+            continue
+        source = ROOT / entry.a["href"].removeprefix(f"{GITHUB}/")
+        assert re.search(rf"^(def|class) {name}\b", source.read_text("utf-8"), re.M), name
+        assert begins_with_what(value, entry), name
+
+
+def test_a_docstring_has_paragraphs_lists_layouts_and_examples():
+    def documented():
+        pass
+
+    documented.__doc__ = DOCSTRING
+    html = BeautifulSoup(api.docstring_html(documented, metrics), "html.parser")
+    first, after = (p.get_text() for p in html("p"))
+    assert first == "A function of <two> values, like bootstrap and another."
+    assert [link["href"] for link in html("a")] == ["#metrics-bootstrap"]
+    terms = [(dt.get_text(), dt.find_next("dd").get_text()) for dt in html("dt")]
+    assert terms == [("first, second", "a list, whose lines go on"), ("third", "or not")]
+    assert after == "Raises nothing. A layout:"
+    layout, example = (pre.get_text() for pre in html("pre"))
+    assert layout == "a  b\n  c"
+    assert example == ">>> 1 + 1\n2\n"
+
+
+def test_a_signature_is_as_it_is_written_and_a_long_one_has_a_line_for_each_parameter():
+    short = api.signature("resample", prepare.resample)
+    assert short == "resample(one: Slice, spacing_mm: float = 0.75) -> Slice"
+    first, *parameters, last = api.signature("prepare", prepare.prepare).splitlines()
+    assert (first, last) == ("prepare(", ") -> pd.DataFrame")
+    assert parameters[0] == "    root: str | Path | Source,"
+    assert api.signature("DicomError", dicom.DicomError) == "DicomError"
+
+
+def test_the_api_tells_nothing_of_the_machine_that_made_it(built):
+    text = (built / "api.html").read_text("utf-8")
+    assert str(ROOT) not in text
+    assert str(Path.home()) + "/" not in text
+    assert " at 0x" not in text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_api_is_read_in_light_and_dark_and_on_a_phone(visit, scheme):
+    page = visit("api.html", color_scheme=scheme).page
+    paper = luminance(page, ".highlight", "backgroundColor")
+    for ink in (".highlight pre", ".highlight .gp", ".highlight .go", "dt code", "h3 .source"):
+        light, dark = sorted((paper + 0.05, luminance(page, ink, "color") + 0.05), reverse=True)
+        assert light / dark > 4.5, ink
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
 # --- the cover ----------------------------------------------------------------------------------

@@ -1,13 +1,11 @@
 """The vocabulary, the tables and their errors."""
 
-import doctest
 import re
 
 import numpy as np
 import pytest
 
 from utils import rsna
-from utils.rsna import vocabulary
 
 SERIES_HEADER = "study_id,series_id,series_description\n"
 
@@ -32,12 +30,6 @@ def train_csv(first_grade="Severe"):
 
 
 # --- vocabulary -----------------------------------------------------------------------------------
-
-
-def test_the_examples_in_the_docstrings_are_right():
-    failed, attempted = doctest.testmod(vocabulary)
-    assert failed == 0
-    assert attempted >= 8
 
 
 def test_targets_are_the_conditions_by_level_in_the_order_of_train_csv():

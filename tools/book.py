@@ -1,4 +1,5 @@
-"""The executed notebooks, the glossary and the released run's card as one book of linked pages.
+"""The executed notebooks, the glossary, the released run's card and the API as one book of linked
+pages.
 
 python -m tools.book out       # out/01_eda.ipynb … -> out/book/index.html, which opens from disk
 """
@@ -17,6 +18,7 @@ import nbformat
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_markdown_cell, new_notebook
 
+from tools import api
 from tools.pages import PROJECT, anchor, html_page, render
 
 
@@ -48,14 +50,15 @@ NOTEBOOKS = (
 GLOSSARY = Page("glossary.html", "Glossary", "docs/glossary.md")
 KAGGLE = Page("kaggle.html", "Kaggle", "docs/kaggle.md")
 CARD = Page("card.html", "Card", "released/CARD.md")
-PAGES = (COVER, *NOTEBOOKS, GLOSSARY, KAGGLE, CARD)
+API = Page("api.html", "API", "utils")
+PAGES = (COVER, *NOTEBOOKS, GLOSSARY, KAGGLE, CARD, API)
 FILES = {PROJECT / page.source: page.file for page in PAGES}
 IGNORED = set((PROJECT / ".gitignore").read_text("utf-8").replace("/", "").split())
 REPOSITORY = _repository()
 COVER_END = f"""
 The [glossary](docs/glossary.md) explains the terms; the [card of the released
 run](released/CARD.md) says what it can and cannot do; [On Kaggle](docs/kaggle.md) says how to run
-all this with the internet off.
+all this with the internet off; the [API](utils) lists what the packages export, with examples.
 
 These pages show the notebooks as they ran, and need no network: their viewers work, on the first
 studies of each list. To change something and see the effect, run [the project]({REPOSITORY})
@@ -72,13 +75,21 @@ def build(out: str | Path) -> Path:
     book = out / "book"
     book.mkdir(parents=True, exist_ok=True)
     for page in PAGES:
-        content = render(_notebook_of(page, out), (PROJECT / page.source).parent)
-        if page == GLOSSARY:
-            _link_terms(content)
+        content = _content(page, out)
         _redirect_links(content, page)
         html = html_page(content, _navigation_bar(page), _footer(page))
         (book / page.file).write_text(html, encoding="utf-8")
     return book / COVER.file
+
+
+def _content(page: Page, out: Path) -> BeautifulSoup:
+    """A page without its navigation, its links as they are in the project."""
+    if page == API:
+        return api.content()
+    content = render(_notebook_of(page, out), (PROJECT / page.source).parent)
+    if page == GLOSSARY:
+        _link_terms(content)
+    return content
 
 
 def _notebook_of(page: Page, out: Path) -> nbformat.NotebookNode:

@@ -52,6 +52,13 @@ def crop(one: Slice, centre_mm: np.ndarray, size_mm: float, px: int) -> Slice:
 
     The pixels are float32, with anti-aliasing. Rounded to whole greys, a patient and their mirror
     image would differ wherever a value is halfway between two.
+
+    4 mm round (4, 4, 0) as 2 × 2 pixels of 2 mm: the first covers 2 to 4 mm, its middle is at 3:
+
+    >>> one = Slice(1, np.full((9, 9), 200), np.zeros(3), np.eye(3)[:2], np.ones(2))
+    >>> cut = crop(one, (4, 4, 0), size_mm=4, px=2)
+    >>> cut.pixels.tolist(), cut.origin.tolist(), cut.spacing.tolist()
+    ([[200.0, 200.0], [200.0, 200.0]], [3.0, 3.0, 0.0], [2.0, 2.0])
     """
     half = size_mm / 2 / one.spacing
     middle = one.to_pixel(centre_mm) + 0.5  # in edge coordinates, as Pillow counts
@@ -84,7 +91,11 @@ def _cut(pixels: np.ndarray, start: np.ndarray, end: np.ndarray, px: int) -> np.
 
 def with_margin(px: int, margin: float = MARGIN) -> int:
     """Pixels of a crop that is `margin` times as wide; even if px is, so that the pixels of the
-    small crop are among those of the large one."""
+    small crop are among those of the large one.
+
+    >>> with_margin(64), with_margin(64, 1.1)
+    (80, 70)
+    """
     return px + 2 * round(px * (margin - 1) / 2)
 
 
@@ -230,7 +241,14 @@ def grader_crops(
 
 def mirrored_to_left(crops: np.ndarray, condition: str, description: str) -> np.ndarray:
     """Crops (slices, px, px) of a right-sided condition as they would look on the left; crops of
-    other conditions as they are. Axial crops are flipped, sagittal slices are put in reverse."""
+    other conditions as they are. Axial crops are flipped, sagittal slices are put in reverse.
+
+    >>> crops = np.array([[[1, 2]], [[3, 4]]])  # two slices of a row of two pixels
+    >>> mirrored_to_left(crops, "Right Subarticular Stenosis", "Axial T2").tolist()
+    [[[2, 1]], [[4, 3]]]
+    >>> mirrored_to_left(crops, "Right Neural Foraminal Narrowing", "Sagittal T1").tolist()
+    [[[3, 4]], [[1, 2]]]
+    """
     if side_of(condition) != "Right":
         return crops
     return crops[:, :, ::-1] if description == AXIAL_T2 else crops[::-1]

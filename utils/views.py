@@ -79,7 +79,13 @@ class Views:
 
 
 def views_of(preset: Preset) -> Views:
-    """The views of a preset's grader: those of its sets, one set after the other."""
+    """The views of a preset's grader: those of its sets, one set after the other.
+
+    >>> from utils.presets import get_preset
+    >>> marked = views_of(get_preset("demo"))  # 25 targets, and the canal on axial slices as well
+    >>> len(marked), marked.each[5].mirrored == marked.each[marked.other[5]]
+    (30, True)
+    """
     return _views(preset.views)
 
 

@@ -33,6 +33,17 @@ class Slice:
     axes       (2, 3) unit directions of +column and +row
     spacing    (2,) mm per pixel along those axes
     series_id  of the series that it was read from; None where that is not known
+
+    A sagittal slice 10 mm to the left, of half a millimetre per pixel, front to back and downwards:
+
+    >>> downwards = np.array([[0, 1, 0], [0, 0, -1]])
+    >>> one = Slice(1, np.zeros((200, 200)), np.array([10, -50, 100]), downwards, np.full(2, 0.5))
+    >>> one.to_patient((100, 40)).tolist()  # y: -50 + 100 / 2; z: 100 - 40 / 2
+    [10.0, 0.0, 80.0]
+    >>> one.to_pixel((7, 0, 80)).tolist(), one.distance((7, 0, 80)).item()
+    ([100.0, 40.0], 3.0)
+    >>> one.letters
+    ('A', 'P', 'S', 'I')
     """
 
     instance: int
@@ -199,7 +210,11 @@ class Series:
 
 
 def letter(direction: np.ndarray) -> str:
-    """The patient's side that a direction (3,) points to most: R or L, A or P, I or S."""
+    """The patient's side that a direction (3,) points to most: R or L, A or P, I or S.
+
+    >>> letter(np.array([0.1, 0.3, -0.9]))
+    'I'
+    """
     axis = int(np.argmax(np.abs(direction)))
     return ("RL", "AP", "IS")[axis][int(direction[axis] > 0)]
 

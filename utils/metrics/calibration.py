@@ -52,6 +52,10 @@ def unweighted(submission: pd.DataFrame) -> pd.DataFrame:
     The metric counts a severe row four times, so the prediction that scores best calls Severe more
     often than it is. Whether the model is right seven times of ten when it says 0.7 is a question
     for reliability(truth, unweighted(submission)).
+
+    >>> weighted = pd.DataFrame([[0.2, 0.4, 0.4]], columns=GRADE_COLUMNS)
+    >>> unweighted(weighted).loc[0].round(3).tolist()  # 0.2, 0.2 and 0.1 of 0.5
+    [0.4, 0.4, 0.2]
     """
     p = submission[list(GRADE_COLUMNS)] / list(GRADE_WEIGHTS)
     return submission.assign(**p.div(p.sum(axis=1), axis=0))
@@ -81,6 +85,11 @@ def with_severe_factor(submission: pd.DataFrame, factor: float) -> pd.DataFrame:
 
     Of five probabilities the highest is too low as often as each is uncertain: any of the other
     levels may be the severe one. The any-severe term looks at that one alone (a winner took 1.25).
+
+    >>> one = pd.DataFrame([["7_spinal_canal_stenosis_l4_l5", 0.5, 0.25, 0.25]])
+    >>> one.columns = ["row_id", *GRADE_COLUMNS]
+    >>> with_severe_factor(one, 2)[[*GRADE_COLUMNS]].values.tolist()  # odds of 1 : 3 become 2 : 3
+    [[0.4, 0.2, 0.4]]
     """
     if factor == 1:
         return submission

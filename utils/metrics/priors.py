@@ -22,6 +22,14 @@ def prior(labels: pd.DataFrame, weighted: bool = True, smoothing: float = 0.0) -
     smoothing  adds so many labels of the overall mix to every target, so that a grade not seen in a
                small set is not called impossible
     A target without any label gets 1/3 for each grade.
+
+    Three studies are Normal/Mild and one is Severe, which counts four times: 3 and 4 of 7.
+
+    >>> from utils.rsna import CANAL
+    >>> grades = ["Normal/Mild"] * 3 + ["Severe"]
+    >>> labels = pd.DataFrame({"condition": CANAL, "level": "L4/L5", "grade": grades})
+    >>> prior(labels).loc[(CANAL, "L4/L5")].round(3).tolist()
+    [0.429, 0.0, 0.571]
     """
     graded = labels.dropna(subset=["grade"])
     counts = graded.groupby([*_NAMES, "grade"]).size().unstack(fill_value=0)
@@ -35,7 +43,11 @@ def prior(labels: pd.DataFrame, weighted: bool = True, smoothing: float = 0.0) -
 
 
 def weighted_prior(frequencies: np.ndarray) -> pd.DataFrame:
-    """Grade frequencies (25, 3) of a population -> its weighted prior, in the form of `prior`."""
+    """Grade frequencies (25, 3) of a population -> its weighted prior, in the form of `prior`.
+
+    >>> weighted_prior([[0.7, 0.1, 0.2]] * 25).iloc[0].round(3).tolist()  # 0.7, 0.2, 0.8 of 1.7
+    [0.412, 0.118, 0.471]
+    """
     counted = np.asarray(frequencies) * GRADE_WEIGHTS
     proportions = counted / counted.sum(1, keepdims=True)
     index = pd.MultiIndex.from_tuples(TARGETS, names=_NAMES)

@@ -53,7 +53,12 @@ def better(
 
 def resample(studies: int, draws: int, seed: int) -> np.ndarray:
     """How often each study counts, (1 + draws, studies). The first row is the data themselves: each
-    study once."""
+    study once.
+
+    >>> times = resample(studies=5, draws=3, seed=0)
+    >>> times[0].tolist(), times.sum(axis=1).tolist()
+    ([1.0, 1.0, 1.0, 1.0, 1.0], [5.0, 5.0, 5.0, 5.0])
+    """
     picks = np.random.default_rng(seed).integers(studies, size=(draws, studies))
     counts = (np.bincount(pick, minlength=studies) for pick in picks)
     return np.vstack([np.ones(studies), *counts])
@@ -61,7 +66,12 @@ def resample(studies: int, draws: int, seed: int) -> np.ndarray:
 
 def intervals(values: np.ndarray, level: float, name: str, index) -> pd.DataFrame:
     """Values (1 + draws, columns) -> one row per column: that of the data (the first row), low,
-    high."""
+    high.
+
+    >>> draws = np.arange(101.0)  # of 0 to 100, the middle nine tenths
+    >>> intervals(np.r_[42, draws][:, None], 0.9, "score", ["total"]).round(9).iloc[0].tolist()
+    [42.0, 5.0, 95.0]
+    """
     limits = [(1 - level) / 2, (1 + level) / 2]
     low, high = pd.DataFrame(values[1:]).quantile(limits).to_numpy()  # pandas leaves nan out
     return pd.DataFrame({name: values[0], "low": low, "high": high}, index=index)

@@ -21,6 +21,11 @@ def make_folds(labels: pd.DataFrame, folds: int = 4, seed: int = 0) -> pd.DataFr
     Studies are ranked by their burden of disease (ties in random order), and each `folds`
     neighbours in rank go to different folds, so every fold has about as many severe grades. With
     fewer studies than folds, each study is a fold of its own; without labels there are none.
+
+    >>> grades = ["Severe", "Normal/Mild", "Severe", "Normal/Mild"]
+    >>> folds = make_folds(pd.DataFrame({"study_id": [1, 2, 3, 4], "grade": grades}), folds=2)
+    >>> folds[folds.study_id.isin([1, 3])].fold.sort_values().tolist()  # one severe study in each
+    [0, 1]
     """
     if not labels.grade.notna().any():
         return pd.DataFrame({"study_id": [], "fold": []}, dtype=int)

@@ -59,7 +59,18 @@ def _flipped(one: Slice, axis: int) -> Slice:
 
 def resample(one: Slice, spacing_mm: float = SPACING_MM) -> Slice:
     """Resampled to spacing_mm (mm per pixel) where the slice is finer, with anti-aliasing; never
-    upsampled. The image's outer edges keep their position in mm."""
+    upsampled. The image's outer edges keep their position in mm.
+
+    The first pixel of 0.25 mm begins at -0.125 mm, and so does the first of 0.5, whose middle is
+    0.125 mm further on:
+
+    >>> one = Slice(1, np.full((6, 8), 7), np.zeros(3), np.eye(3)[:2], np.full(2, 0.25))
+    >>> half = resample(one, spacing_mm=0.5)
+    >>> half.pixels.shape, half.spacing.tolist(), half.origin.tolist()
+    ((3, 4), [0.5, 0.5], [0.125, 0.125, 0.0])
+    >>> resample(half, spacing_mm=0.1) is half
+    True
+    """
     height, width = one.pixels.shape
     new_width = _resampled_count(width, one.spacing[0], spacing_mm)
     new_height = _resampled_count(height, one.spacing[1], spacing_mm)
@@ -108,7 +119,12 @@ def _scanned(pixels: np.ndarray) -> np.ndarray:
 
 
 def normalise(slices: list[Slice], low: float, high: float) -> list[Slice]:
-    """Slices as uint8, with low as 0 and high as 255; what is beyond is clipped."""
+    """Slices as uint8, with low as 0 and high as 255; what is beyond is clipped.
+
+    >>> one = Slice(1, np.array([[5, 10, 30, 61, 90]]), np.zeros(3), np.eye(3)[:2], np.ones(2))
+    >>> normalise([one], low=10, high=61)[0].pixels.tolist()  # 51 of the scanner's greys: 5 for 1
+    [[0, 0, 100, 255, 255]]
+    """
     gain = 255 / max(high - low, _SMALLEST_RANGE)
     normalised = []
     for one in slices:

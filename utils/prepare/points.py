@@ -87,6 +87,14 @@ def contradictory_points(points: pd.DataFrame) -> list[UnusablePoint]:
 
     points  of one study, as points_in_mm returns them
     In LPS the left point of a pair has the greater x, and each level lies below the one before.
+
+    >>> names = ["condition", "level", "x_mm", "y_mm", "z_mm"]
+    >>> left = ("Left Subarticular Stenosis", "L4/L5", -9.0, 0.0, 0.0)
+    >>> right = ("Right Subarticular Stenosis", "L4/L5", 9.0, 0.0, 0.0)
+    >>> for point in contradictory_points(pd.DataFrame([left, right], columns=names)):
+    ...     print(point.kind, "-", point.why)
+    sides exchanged - the left point lies 18 mm to the right of the right one
+    sides exchanged - the left point lies 18 mm to the right of the right one
     """
     found: dict[int, UnusablePoint] = {}
     repeated = list(_repeated(points))

@@ -43,7 +43,11 @@ def replace(preset: str | Preset, name: str | None = None, **changes: Any) -> Pr
 
 def parse_changes(words: Iterable[str]) -> dict[str, Any]:
     """["backbone=resnet50", "train_folds=0,1"] -> changes for `replace`, each value of its
-    setting's type. Raises PresetError."""
+    setting's type. Raises PresetError.
+
+    >>> parse_changes(["train_folds=0,1", "grader_rate=3e-4"])
+    {'train_folds': (0, 1), 'grader_rate': 0.0003}
+    """
     texts = {}
     for word in words:
         name, equals, text = word.partition("=")
@@ -57,7 +61,11 @@ def parse_changes(words: Iterable[str]) -> dict[str, Any]:
 
 def compared(preset: Preset) -> tuple[str, str]:
     """The named preset that a preset is, or differs from in the fewest settings, and what was
-    changed: ("l4", "backbone=resnet50, grader_epochs=12")."""
+    changed.
+
+    >>> compared(replace("l4", name="mine", grader_epochs=12))
+    ('l4', 'grader_epochs=12')
+    """
     if preset.name in PRESETS:
         base = PRESETS[preset.name]
     else:

@@ -193,7 +193,15 @@ def _all_series(root: Path, by_split: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def long_labels(wide: pd.DataFrame) -> pd.DataFrame:
-    """train.csv (one row per study, 25 columns) -> one row per study, condition and level."""
+    """train.csv (one row per study, 25 columns) -> one row per study, condition and level.
+
+    >>> columns = [target.column for target in TARGETS]
+    >>> wide = pd.DataFrame([[7, *["Moderate"] * 25]], columns=["study_id", *columns])
+    >>> print(*long_labels(wide).iloc[0], sep=", ")
+    7, Spinal Canal Stenosis, L1/L2, Moderate
+    >>> wide_labels(long_labels(wide)).equals(wide)
+    True
+    """
     targets = pd.DataFrame(
         [(target.column, target.condition, target.level) for target in TARGETS],
         columns=["column", "condition", "level"],

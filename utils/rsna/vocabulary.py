@@ -178,10 +178,18 @@ def row_id(study_id: int, condition: str, level: str) -> str:
 
 
 def row_ids(study_id: int) -> list[str]:
-    """The 25 row ids of one study, in the order of sample_submission.csv."""
+    """The 25 row ids of one study, in the order of sample_submission.csv.
+
+    >>> row_ids(7)[0], row_ids(7)[-1], len(row_ids(7))
+    ('7_left_neural_foraminal_narrowing_l1_l2', '7_spinal_canal_stenosis_l5_s1', 25)
+    """
     return [row_id(study_id, *pair) for pair in product(_SUBMISSION_ORDER, LEVELS)]
 
 
 def studies_of(row_ids: pd.Series) -> pd.Series:
-    """The study id with which each row id starts."""
+    """The study id with which each row id starts.
+
+    >>> studies_of(pd.Series(["7_spinal_canal_stenosis_l1_l2", "12_spinal"])).tolist()
+    [7, 12]
+    """
     return row_ids.str.split("_").str[0].astype("int64")

@@ -37,7 +37,12 @@ def make_accelerator(preset: Preset) -> Accelerator:
 def global_batch(preset: Preset, processes: int) -> tuple[int, int]:
     """The studies in a step of so many processes together, and the steps in an update: as the
     preset has them, or as many more as give each process a study, and with mixup a pair; then
-    fewer steps, so that an update is of about as many studies."""
+    fewer steps, so that an update is of about as many studies.
+
+    >>> from utils.presets import get_preset
+    >>> [global_batch(get_preset("l4"), processes) for processes in (1, 2, 4)]
+    [(2, 2), (2, 2), (4, 1)]
+    """
     share = -(-preset.batch // processes)
     if preset.mixup and processes > 1:
         share += share % 2

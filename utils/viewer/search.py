@@ -33,7 +33,12 @@ def search_index(
 
 
 def matching(index: pd.DataFrame, query: str) -> set[int]:
-    """Studies in which one row of the index has all words of the query."""
+    """Studies in which one row of the index has all words of the query.
+
+    >>> lines = ["7 spinal canal stenosis l4/l5 severe", "8 spinal canal stenosis l4/l5 moderate"]
+    >>> matching(pd.DataFrame({"study_id": [7, 8], "text": lines}), "L4/L5 sev")
+    {7}
+    """
     found = pd.Series(True, index.index)
     for word in query.lower().split():
         found &= index.text.str.contains(word, regex=False)
