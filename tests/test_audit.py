@@ -58,6 +58,14 @@ def test_a_table_ticks_what_was_found(findings, assigned):
     assert missed.found.eq("✗").tolist() == empty_file.tolist()
 
 
+def test_a_finding_of_another_series_is_not_what_was_injected(findings, assigned):
+    """Sagittal series are often numbered against anatomy: that says nothing of the axial one."""
+    injected = assigned[(assigned.split == "train") & (assigned.anomaly == "upside down order")]
+    assert found_anomalies(injected, findings).found.tolist() == ["✓"]
+    of_another = findings.assign(series_id=findings.series_id + 1)
+    assert found_anomalies(injected, of_another).found.tolist() == ["✗"]
+
+
 def test_nothing_is_found_where_nothing_is_wrong(findings, assigned):
     expected = set()
     for study, anomaly in zip(assigned.study_id, assigned.anomaly):

@@ -77,10 +77,10 @@ def test_slices_know_their_series_where_the_folders_name_is_a_number(axial):
     assert {one.series_id for one in read_series(named).slices} == {None}
 
 
-def test_repr_gives_count_orientation_matrix_and_gap(axial):
+def test_repr_gives_count_orientation_matrix_and_distance(axial):
     text = repr(read_series(axial))
     assert "axial slices of 128×128 px" in text
-    assert "gap 3." in text
+    assert "3.8 mm apart" in text
 
 
 def test_a_name_that_is_no_utf8_is_written_with_question_marks(axial):

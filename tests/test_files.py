@@ -50,6 +50,14 @@ def test_a_process_that_is_killed_is_told_with_what_to_do():
         list(in_processes([delayed(die)(k) for k in range(2)], 2, 2, "dying"))
 
 
+def test_a_progress_bar_counts_what_was_done_before_it_and_ends_at_the_total(capsys):
+    assert list(in_processes([delayed(abs)(-k) for k in (2, 3)], 1, 3, "counting", done=1)) == [
+        2,
+        3,
+    ]
+    assert "3/3" in capsys.readouterr().err
+
+
 def test_another_name_or_another_folder_is_free(tmp_path, other):
     with at_work(tmp_path, "another"), at_work(tmp_path / "below"):
         pass

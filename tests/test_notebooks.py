@@ -82,7 +82,7 @@ def test_slots_are_there_in_order(notebook):
     slots = [
         "[![Open in Colab]",
         "# ",
-        "| section | what you will see | measured on 2 CPU cores | GPU? |",
+        "| section | what you will see | on 2 quiet CPU cores | GPU? |",
         "*Reads*",
         "*Leaves*",
         "## 1 · Set up",

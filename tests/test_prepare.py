@@ -408,13 +408,14 @@ DAMAGES = [cut_pixels, no_pixels, other_pixels, half_a_json, an_empty_json, no_p
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_study_is_refused_and_prepared_again(
-    phantom_root, prepared, whole_study, tmp_path, damage
+    phantom_root, prepared, whole_study, tmp_path, damage, capsys
 ):
     out = shutil.copytree(prepared, tmp_path / "prepared")
     damage(out, whole_study)
     with pytest.raises(prepare.PreparedDataError, match=f"{whole_study}.+run 02_preprocess again"):
         load_study(out, whole_study)
     prepare.prepare(phantom_root, out, folds=2)
+    assert "1/1" in capsys.readouterr().err  # the bar is whole
     assert hashes(out) == hashes(prepared)
 
 

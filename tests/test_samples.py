@@ -62,6 +62,12 @@ def test_crops_are_cut_once_and_again_only_what_is_missing(prepared, studies):
     assert changed == [data.path(studies[0])]
 
 
+def test_the_bar_of_crops_counts_every_study(prepared, studies, capsys):
+    preset = replace(PRESET, crop_px=24)  # not cut yet
+    grader_data(prepared, studies, preset=preset)
+    assert f"{len(studies)}/{len(studies)}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("damage", [b"", b"no crops", None])
 def test_damaged_crops_are_cut_again(prepared, studies, damage):
     data = locator_data(prepared, studies)

@@ -16,11 +16,12 @@ class WorkerError(LumbarError):
     """A process that was killed from outside."""
 
 
-def in_processes(work: Iterable, jobs: int, total: int, description: str) -> tqdm:
-    """The results of so many calls (joblib.delayed), one per study, in their order, as a progress
-    bar to be iterated over. Raises WorkerError while it is."""
-    results = _results(work, jobs)
-    return tqdm(results, description, total, unit="study", disable=not total)
+def in_processes(work: Iterable, jobs: int, total: int, description: str, done: int = 0) -> tqdm:
+    """The results of calls (joblib.delayed), one per study, in their order, as a progress bar to be
+    iterated over, which counts to `total`, beginning at those that are done. Raises WorkerError
+    while it is."""
+    bar = {"unit": "study", "initial": done, "disable": done == total}
+    return tqdm(_results(work, jobs), description, total, **bar)
 
 
 def _results(work: Iterable, jobs: int) -> Iterator[Any]:

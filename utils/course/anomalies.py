@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
+SERIES_ID = re.compile(r"\d{11,}")  # of a phantom; its studies' have ten digits
 # What the audit calls each anomaly of the phantom.
 FOUND_AS = {
     "several axial series": "several axial series",
@@ -25,16 +28,22 @@ FOUND_AS = {
 
 
 def found_anomalies(injected: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
-    """A row for each anomaly: what the audit calls it, whether it was found in the study that has
-    it (✓ or ✗), and what else was found there.
+    """A row for each anomaly: what the audit calls it, whether it was found in the study and, where
+    the phantom names one, the series that has it (✓ or ✗), and what else was found there.
 
-    injected  study_id, anomaly: the phantom's truth/anomalies.csv
+    injected  study_id, anomaly, what: the phantom's truth/anomalies.csv
     findings  from audit.audit
     """
     rows = {}
-    for study, anomaly in zip(injected.study_id, injected.anomaly):
-        kinds = set(findings.kind[findings.study_id == study])
-        name = FOUND_AS[anomaly]
-        rows[anomaly] = (name, "✓" if name in kinds else "✗", ", ".join(sorted(kinds - {name})))
+    for study, anomaly, what in injected[["study_id", "anomaly", "what"]].itertuples(index=False):
+        there, name = findings[findings.study_id == study], FOUND_AS[anomaly]
+        found = any(_is_about(series, what) for series in there.series_id[there.kind == name])
+        rows[anomaly] = (name, "✓" if found else "✗", ", ".join(sorted(set(there.kind) - {name})))
     columns = ["the audit's name for it", "found", "found there, too"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("anomaly")
+
+
+def _is_about(series_id: float, what: str) -> bool:
+    """Whether a finding, of a series or (nan) of the whole study, is of what a line describes."""
+    named = SERIES_ID.findall(what)
+    return pd.isna(series_id) or not named or str(int(series_id)) in named

@@ -200,7 +200,7 @@ class Series:
         parts = [
             f"{len(self)} {self.orientation} slices of {matrices} px",
             f"{column_mm:.2f}×{row_mm:.2f} mm",
-            f"gap {self.gap_mm:.1f} mm",
+            f"{self.gap_mm:.1f} mm apart",
             f"{len(self.stacks)} stack{plural}",
             f"{megabytes:.1f} MB",
         ]

@@ -168,7 +168,7 @@ def _prepare_studies(
     work = _work(source, {study: made_of[study] for study in todo}, out, spacing_mm)
     left_out, finished = 0, iter(studies)
     with in_processes(work, jobs, len(todo), "preparing") as progress:
-        for study, count in zip(todo, progress):
+        for count, study in zip(progress, todo):
             left_out += count
             progress.set_postfix_str(f"{left_out} left out{source.progress}", refresh=False)
             if shards:

@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from utils import metrics
-from utils.crops import nearest, point_table
+from utils.crops import POINT_MM, nearest, point_table
 from utils.dicom import Series
 from utils.inference import Located, grade, locate
 from utils.models import Ensemble, Locator
@@ -21,6 +21,7 @@ from utils.training.grader_samples import Jitter
 POINT_ERRORS = [
     *("study_id", "condition", "level", "dx_mm", "dy_mm", "dz_mm"),
     *("error_mm", "slices_off", "right_level", "confidence"),
+    *POINT_MM,
 ]
 MAD_TO_STD = 1.48  # a normal distribution's standard deviation over its median absolute deviation
 # Limits of the jitter, for a set of points may be small: least, usual, greatest.
@@ -35,8 +36,8 @@ def measure_locator(
     preset: Preset,
     points: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Located against annotated points: one row per point, error in mm and in slices
-    (POINT_ERRORS).
+    """Located against annotated points: one row per point, error in mm and in slices, and where it
+    was found (POINT_ERRORS).
 
     points  study_id, condition, level, x_mm, y_mm, z_mm: to be compared with instead of the
             annotated ones (a phantom's truth, say)
@@ -64,7 +65,7 @@ def point_errors(study: PreparedStudy, located: Located, true: np.ndarray) -> li
         right = bool(np.isfinite(away[k]) and away[k] <= same_condition.min())
         off = slices_off(study.of(TARGETS[k].series), found[k], true[k])
         error = (*(found[k] - true[k]), away[k], off, right, confidence[k])
-        rows.append((study.study_id, *TARGETS[k], *error))
+        rows.append((study.study_id, *TARGETS[k], *error, *found[k]))
     return rows
 
 

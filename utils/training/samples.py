@@ -94,9 +94,9 @@ class StudyDataset(Dataset):
         if todo:
             self._cache_study(todo[0])
             self._check_disk(todo)
-        rest = todo[1:]
-        work = (delayed(self._cache_study)(study) for study in rest)
-        for _ in in_processes(work, jobs, len(rest), f"cutting crops for the {self.name}"):
+        work = (delayed(self._cache_study)(study) for study in todo[1:])
+        title = f"cutting crops for the {self.name}"
+        for _ in in_processes(work, jobs, len(todo), title, done=min(1, len(todo))):
             pass
 
     def intensity_vector(self, rng: np.random.Generator) -> np.ndarray:
