@@ -185,3 +185,15 @@ def test_badges_of_the_readme_open_their_own_notebooks():
     row = r"\]\((\w+)\.ipynb\).*\[!\[Open in Colab\].*/blob/main/(\w+)\.ipynb\)"
     rows = re.findall(row, (ROOT / "README.md").read_text())
     assert rows == [(name, name) for name in NAMES]
+
+
+def test_every_figure_of_the_readme_is_in_the_tables_with_its_command():
+    """Of its results; decimals only, which are not there by chance."""
+    readme, measured = ((ROOT / name).read_text() for name in ("README.md", "docs/measured.md"))
+    table = readme.partition("## Results")[2].partition("\n\nSo ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and " | `" in line]
+    assert len(rows) == 7
+    for row in rows:
+        command = re.findall(r"`([^`]+)`", row)[-1].split(" --real")[0]
+        assert f"{command}" in measured, row
+        assert all(number in measured for number in re.findall(r"\d+\.\d+", row)), row
