@@ -1,6 +1,7 @@
 """The prepared data set: same position in mm, known direction, nothing half-written, whole patients
 per fold."""
 
+import errno
 import hashlib
 import json
 import os
@@ -626,6 +627,25 @@ def test_a_full_disk_is_a_clear_error_and_nothing_half_written_counts(phantom_ro
     advice = r"9\d+.npy: cannot be written \(.+\). Free some space, or choose another folder"
     assert re.search(advice, done.stdout), done.stderr
     assert not list(out.glob("9*"))
+
+
+@pytest.mark.parametrize("name", ["partial-0-x.tmp", "crops/grader/9.safetensors", "9.made_of"])
+def test_what_cannot_be_removed_is_a_clear_error(phantom_root, tmp_path, monkeypatch, name):
+    """A disk may become read-only between two calls, or in the middle of one."""
+    study = rsna.load_tables(phantom_root).studies()[0]
+    path = tmp_path / name.replace("9", str(study))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+    unlink = Path.unlink
+
+    def refuse(one, missing_ok=False):
+        if one == path:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        unlink(one, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OutputError, match=r"cannot be written \(Read-only file system\)\. Free"):
+        prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
 
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(phantom_root, tmp_path):
