@@ -3,6 +3,7 @@ afterwards it must leave what it would have left in the first place, bit for bit
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks.soak import fuzz
+from benchmarks.soak.clock import FURTHEST_S
 from benchmarks.soak.disks import ROOMY_KB, mounted, remount
 from benchmarks.soak.works import (
     TRAINING,
@@ -18,7 +20,7 @@ from benchmarks.soak.works import (
     expect_same,
     finish,
     kill_after,
-    kill_once,
+    kill_at,
     module,
     provide,
     refused,
@@ -114,8 +116,7 @@ def wrong_clock(bench: Path, folder: Path, rng: random.Random, work: Work) -> st
     command = module("benchmarks.soak.clock", rng.random(), name, *arguments)
     kill_after(command, rng.uniform(0.5, work.seconds))
     for path in [out, *out.rglob("*")]:
-        at = time.time() + rng.uniform(-1e8, 1e8)
-        os.utime(path, (at, at))
+        set_time(path, rng)
     return _to_the_end(bench, out, work, command)
 
 
@@ -124,18 +125,25 @@ def damaged_checkpoint(bench: Path, folder: Path, rng: random.Random) -> str:
     truncated, emptied or removed, with random times of writing. Survived: training goes on from
     what is whole, and the run is the same."""
     command = TRAINING.command(provide(bench, folder, TRAINING), folder)
-    pattern = f"fold0/{rng.choice(['locator', 'grader'])}/epoch-*.pt"
-    wanted = rng.choice([1, 2])
-    kill_once(command, lambda: len(list((folder / "run").glob(pattern))) >= wanted, rng.random())
+    model = folder / "run" / "fold0" / rng.choice(["locator", "grader"])
+    kill_at(command, model, "epoch-*.pt", rng.choice([1, 2]), rng.uniform(0, 0.1))
     checkpoints = sorted((folder / "run").rglob("epoch-*.pt"))
     for path in checkpoints if rng.random() < 0.3 else checkpoints[-1:]:
-        at = time.time() + rng.uniform(-1e8, 1e8)
-        os.utime(path, (at, at))
         rng.choice([fuzz.mutate, fuzz.truncate, fuzz.empty, fuzz.remove])(path, rng)
     crops = sorted((folder / "prepared" / "crops").rglob("*.safetensors"))
     for path in rng.sample(crops, min(2, len(crops))):
         rng.choice([fuzz.truncate, fuzz.empty, fuzz.remove])(path, rng)
-    return _to_the_end(bench, folder, TRAINING, command)
+    for path in checkpoints:
+        set_time(path, rng)
+    how = _to_the_end(bench, folder, TRAINING, command)
+    return how if checkpoints else "finished before the kill"
+
+
+def set_time(path: Path, rng: random.Random) -> None:
+    """To one within three years, if the file is there."""
+    at = time.time() + rng.uniform(-FURTHEST_S, FURTHEST_S)
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(path, (at, at))
 
 
 def _to_the_end(bench: Path, folder: Path, work: Work, command: list[str], said: str = "") -> str:

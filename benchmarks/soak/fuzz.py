@@ -93,7 +93,7 @@ def mutate(path: Path, rng: random.Random) -> None:
 
 def truncate(path: Path, rng: random.Random) -> None:
     content = path.read_bytes()
-    path.write_bytes(content[: rng.randrange(len(content))])
+    path.write_bytes(content[: rng.randrange(max(1, len(content)))])
 
 
 def empty(path: Path, rng: random.Random) -> None:

@@ -40,7 +40,8 @@ def all_kinds() -> list[Kind]:
     kinds += of_each_work(disturbed.wrong_clock)
     for harm in (disturbed.full_disk, disturbed.read_only, disturbed.read_only_source):
         kinds += of_each_work(harm, mounts=True)
-    return [*kinds, kind(disturbed.damaged_checkpoint), kind(anomalies.every_anomaly, once=True)]
+    damaged = kind(disturbed.damaged_checkpoint, times=2)
+    return [*kinds, damaged, kind(anomalies.every_anomaly, once=True)]
 
 
 def kind(harm: Callable, of: str = "", **options) -> Kind:

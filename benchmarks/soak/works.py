@@ -56,7 +56,7 @@ def _prepare(source: Path, out: Path) -> list[str]:
 def _train(source: Path, out: Path) -> list[str]:
     """Several short epochs, so that there are checkpoints to resume from."""
     paths = source / "prepared", out / "run"
-    epochs = "--set", "locator_epochs=2", "--set", "grader_epochs=4"
+    epochs = "--set", "locator_epochs=3", "--set", "grader_epochs=4"
     return module("utils.training", *paths, "--preset", "smoke", *epochs)
 
 
@@ -66,8 +66,8 @@ def _grade(source: Path, out: Path) -> list[str]:
 
 
 PREPARING = Work("preparing", _prepare, ("data",), "prepared", 3, 2_500)
-TRAINING = Work("training", _train, ("prepared",), "run", 15, 40_000)
-GRADING = Work("grading", _grade, ("data", "run"), "predictions.csv", 6, 50)
+TRAINING = Work("training", _train, ("prepared",), "run", 20, 40_000)
+GRADING = Work("grading", _grade, ("data", "run"), "predictions.csv", 8, 50)
 WORKS = (PREPARING, TRAINING, GRADING)  # each needs what the ones before leave
 
 
@@ -109,11 +109,13 @@ def kill_after(command: list[str], seconds: float) -> None:
         kill(process)
 
 
-def kill_once(command: list[str], there: Callable[[], bool], seconds: float) -> None:
-    """Kill the command so many seconds after something is there."""
+def kill_at(command: list[str], folder: Path, pattern: str, count: int, seconds: float) -> None:
+    """Kill the command so many seconds after so many files are in a folder."""
     process, end = start(command), time.monotonic() + LONGEST_S
-    while not there() and process.poll() is None and time.monotonic() < end:
+    while len(list(folder.glob(pattern))) < count and process.poll() is None:
         time.sleep(0.02)
+        if time.monotonic() > end:
+            break
     time.sleep(seconds)
     if process.poll() is None:
         kill(process)
