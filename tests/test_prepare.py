@@ -226,6 +226,9 @@ def test_points_that_contradict_each_other_in_the_patient_are_found():
         (LEFT, "L1/L2", "sides exchanged"),
         (RIGHT, "L1/L2", "sides exchanged"),
     ]
+    half = [(rsna.CANAL, "L1/L2", -7, 55), (LEFT, "L1/L2", -20, 60), (LEFT, "L2/L3", -20, 30)]
+    assert contradictory(half) == [(LEFT, "L1/L2", "sides exchanged")]  # nothing tells of L2/L3
+    assert contradictory([half[0], (LEFT, "L1/L2", -9, 60), (RIGHT, "L2/L3", 9, 30)]) == []
     canal = [("L3/L4", 0, 10), ("L4/L5", 0, 40), ("L5/S1", 0, -20)]
     assert contradictory([(rsna.CANAL, *point) for point in canal]) == [
         (rsna.CANAL, "L3/L4", "levels out of order"),
@@ -502,7 +505,7 @@ def test_a_fault_that_has_become_known_is_heeded(phantom_root, whole_study, tmp_
 
 def test_the_manifest_changes_only_with_its_version(prepared):
     assert (prepared / "manifest.json").read_text() == (
-        '{"version": 5, "spacing_mm": 0.75, "air": [10, 0.03], '
+        '{"version": 6, "spacing_mm": 0.75, "air": [10, 0.03], '
         '"percentiles": [1.0, 99.5], "one_scale": 2.0}'
     )
 

@@ -39,7 +39,7 @@ from utils.rsna import Tables, load_tables
 SHOWN_FROM = 300  # studies are compared in less than the three seconds that need no progress bar
 OLD_S = 3600  # a file that is being written is younger
 _AGAIN = "delete it or choose another folder"
-VERSION = 5  # raise when the content of a prepared data set changes
+VERSION = 6  # raise when the content of a prepared data set changes
 
 
 def prepare(
