@@ -2,7 +2,7 @@
 # make book     the same as one book of linked pages, out/book/index.html, that needs no kernel and no network
 # make test     lint, spelling, types, all tests
 # make check    the quick loop of a developer: the same without notebooks, browsers and slow tests
-# make soak     tries to break it for MINUTES=30: damaged files, kills, two at once, a full disk, a wrong clock
+# make soak     tries to break it for MINUTES=30: damage, kills, two at once, full disks, clocks; docs/soak.md
 # make bench    measures everything that costs time or memory, beside other packages, into docs/bench.md
 # make pretend  trainings and notebooks 3 and 4 on a GPU that is only pretended, and the memory that presets take
 # make classic  the viewer in the classic Notebook, with the versions that Colab has

@@ -9,5 +9,5 @@ all studies, and 100,000, would take, into docs/scale.md); `peak` memory. Accura
 `perturbations`). What each choice is worth: `ablation` (the grader) and `transfer` (the released
 run), both made of `variants`; `real_foramen` (the grader on real labels, beside `plain_cnn`, from
 `t1_pictures`). On a GPU: `gpu`; without one: `memory` and `pretend`. How realistic the images are:
-`phantom_vs_real`. What survives `damage`: `soak`.
+`phantom_vs_real`. What survives `damage`, kills, disks and clocks: `soak` (docs/soak.md).
 """

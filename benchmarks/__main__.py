@@ -11,24 +11,21 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
-import psutil
 
 from benchmarks import parts, peers
+from benchmarks.machine import machine
 from benchmarks.rows import Row, as_table, markdown, short_of_goals
 from tools.sections import as_text, seconds_by_section
 from utils import cli
 from utils.files import write_atomic
 
-PACKAGES = ("torch", "pydicom", "numpy", "accelerate")
 WITH_PEERS = ("reading", "viewer")  # parts that run where the peers are
 PAGE = """# Benchmarks
 
@@ -43,21 +40,6 @@ whatever it is beside.
 {rows}
 
 {short}{left_out}{sections}"""
-
-
-def machine() -> dict[str, str]:
-    """What was measured on, and with which versions."""
-    memory = psutil.virtual_memory().total / 1e9
-    own = {"CPU": cpu(), "cores": str(os.cpu_count()), "memory": f"{memory:.0f} GB"}
-    return own | {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-
-
-def cpu() -> str:
-    """The processor's own name, where the system tells it."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def measured(name: str, python: Path, folder: Path) -> list[Row]:

@@ -32,7 +32,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.soak import may_mount, mount_small
+from benchmarks.soak.disks import may_mount, mount_small
 from tests.ranges import Store, served
 from utils import cli, phantom, prepare
 from utils.course.machine import IMAGES

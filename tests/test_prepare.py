@@ -1,6 +1,7 @@
 """The prepared data set: same position in mm, known direction, nothing half-written, whole patients
 per fold."""
 
+import errno
 import hashlib
 import json
 import os
@@ -225,6 +226,9 @@ def test_points_that_contradict_each_other_in_the_patient_are_found():
         (LEFT, "L1/L2", "sides exchanged"),
         (RIGHT, "L1/L2", "sides exchanged"),
     ]
+    half = [(rsna.CANAL, "L1/L2", -7, 55), (LEFT, "L1/L2", -20, 60), (LEFT, "L2/L3", -20, 30)]
+    assert contradictory(half) == [(LEFT, "L1/L2", "sides exchanged")]  # nothing tells of L2/L3
+    assert contradictory([half[0], (LEFT, "L1/L2", -9, 60), (RIGHT, "L2/L3", 9, 30)]) == []
     canal = [("L3/L4", 0, 10), ("L4/L5", 0, 40), ("L5/S1", 0, -20)]
     assert contradictory([(rsna.CANAL, *point) for point in canal]) == [
         (rsna.CANAL, "L3/L4", "levels out of order"),
@@ -502,7 +506,7 @@ def test_a_fault_that_has_become_known_is_heeded(phantom_root, whole_study, tmp_
 
 def test_the_manifest_changes_only_with_its_version(prepared):
     assert (prepared / "manifest.json").read_text() == (
-        '{"version": 5, "spacing_mm": 0.75, "air": [10, 0.03], '
+        '{"version": 6, "spacing_mm": 0.75, "air": [10, 0.03], '
         '"percentiles": [1.0, 99.5], "one_scale": 2.0}'
     )
 
@@ -627,6 +631,25 @@ def test_a_full_disk_is_a_clear_error_and_nothing_half_written_counts(phantom_ro
     advice = r"9\d+.npy: cannot be written \(.+\). Free some space, or choose another folder"
     assert re.search(advice, done.stdout), done.stderr
     assert not list(out.glob("9*"))
+
+
+@pytest.mark.parametrize("name", ["partial-0-x.tmp", "crops/grader/9.safetensors", "9.made_of"])
+def test_what_cannot_be_removed_is_a_clear_error(phantom_root, tmp_path, monkeypatch, name):
+    """A disk may become read-only between two calls, or in the middle of one."""
+    study = rsna.load_tables(phantom_root).studies()[0]
+    path = tmp_path / name.replace("9", str(study))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+    unlink = Path.unlink
+
+    def refuse(one, missing_ok=False):
+        if one == path:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        unlink(one, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OutputError, match=r"cannot be written \(Read-only file system\)\. Free"):
+        prepare.prepare(phantom_root, tmp_path, jobs=1, folds=2)
 
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(phantom_root, tmp_path):

@@ -17,6 +17,7 @@ from utils.crops import (
     point_table,
     recess_crops,
 )
+from utils.files import OutputError
 from utils.prepare import PreparedDataError, load_study
 from utils.presets import Preset
 from utils.rsna import AXIAL_T2
@@ -85,6 +86,14 @@ def test_a_disk_too_small_is_reported_before_it_is_full(prepared, studies, monke
         PreparedDataError,
         match=r"the crops of \d+ studies need 0\.\d GB and 0\.0 are free; free some space",
     ):
+        data.cache_crops()
+
+
+def test_crops_that_cannot_be_written_are_a_clear_error(prepared, studies, tmp_path):
+    data = LocatorDataset(prepared, studies, PRESET)
+    data.folder = tmp_path / "file" / "crops"
+    (tmp_path / "file").write_text("")  # no folder can be made here, not even by root
+    with pytest.raises(OutputError, match=r"crops: cannot be written \(Not a directory\)\. Free"):
         data.cache_crops()
 
 

@@ -46,6 +46,12 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def make_folder(path: Path) -> None:
+    """A folder, with those above it, unless it is there. Raises OutputError."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def partial_name(name: str = "") -> str:
     """The name of a file while it is being written: another one for every process, thread and
     machine."""
@@ -156,9 +162,8 @@ class Folder:
         """write_atomic into the folder, then a copy into the backup. A text that is there already
         is not written again: a finished folder may be read-only. Raises OutputError."""
         if not _holds(self.path / name, content):
-            with writing(self.path / name):
-                self.path.mkdir(parents=True, exist_ok=True)
-                write_atomic(self.path / name, content)
+            make_folder(self.path)
+            write_atomic(self.path / name, content)
         self.copy(name)
         return self.path / name
 

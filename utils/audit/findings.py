@@ -42,7 +42,7 @@ KINDS = {
     "point outside the image": "left out",
     "point on a missing slice": "left out",
     "several points for one target": "all are left out, or all but one where they agree",
-    "sides exchanged": "both points are left out",
+    "sides exchanged": "both points are left out, or the only one",
     "levels out of order": "both points are left out",
 }
 

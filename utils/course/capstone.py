@@ -20,7 +20,7 @@ import pandas as pd
 from utils import metrics
 from utils.course.workspace import Workspace
 from utils.errors import LumbarError
-from utils.files import csv_text, read_table, write_atomic, writing
+from utils.files import csv_text, make_folder, read_table, write_atomic, writing
 from utils.phantom import PhantomSpec, drawn_labels, make_dataset
 from utils.rsna import GRADE_COLUMNS, grade_frequencies
 
@@ -75,8 +75,7 @@ class Capstone:
 
     def simulate(self) -> Capstone:
         """Simulate the studies, unless they are there, and keep nothing of their truth."""
-        with writing(self.data):
-            self.data.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.data.parent)
         make_dataset(self.data, self.spec, jobs=os.cpu_count() or 1)
         with writing(self.data):
             shutil.rmtree(self.data / "truth", ignore_errors=True)

@@ -17,6 +17,7 @@ from utils.course import kaggle, settings
 from utils.course.environment import PROJECT, environment, home, report
 from utils.course.exams import fetch_volunteer, upload
 from utils.errors import LumbarError
+from utils.files import make_folder
 from utils.phantom import make_dataset
 from utils.presets import SPACING_MM, Preset, PresetError, get_preset, names_a_folder, shaped_like
 from utils.rsna import is_data_folder, load_tables
@@ -130,7 +131,7 @@ def open_workspace(
     else:
         folder = _own_path(source)
         name = folder.name
-    base.mkdir(parents=True, exist_ok=True)
+    make_folder(base)
     run = base / "runs" / f"{name}-{preset.name}"
     finer = "" if preset.spacing_mm == SPACING_MM else f"-{preset.spacing_mm:g}mm"
     return Workspace(source, preset, folder, base / "prepared" / f"{name}{finer}", run, base, exam)

@@ -18,7 +18,7 @@ from PIL import Image
 from utils import __version__
 from utils.crops import POINT_MM, as_uint8, crop, nearest
 from utils.errors import LumbarError
-from utils.files import write_atomic, writing
+from utils.files import make_folder, write_atomic
 from utils.inference.levels import DOUBT, NEXT, doubt_in
 from utils.inference.measures import OF_PATIENT
 from utils.inference.prediction import PRIOR
@@ -90,8 +90,7 @@ def write_report(
     heading = "<h2 class=screen>Images, labels and predictions</h2>\n"
     above = _findings(tables, study_id, rows) + heading
     path = Path(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     title, below = f"Study {int(study_id)}", _origin(tables, model)
     page = page_html(payload(tables, study_id, rows, outlines), title, above, below)
     return write_atomic(path, page)

@@ -17,7 +17,7 @@ from joblib import delayed
 from tqdm.auto import tqdm
 
 from utils.dicom.errors import NOT_READ
-from utils.files import csv_text, read_json, read_table, reason, write_atomic
+from utils.files import csv_text, read_json, read_table, reason, write_atomic, writing
 from utils.locks import at_work
 from utils.parallel import in_processes
 from utils.prepare.folds import make_folds
@@ -39,7 +39,7 @@ from utils.rsna import Tables, load_tables
 SHOWN_FROM = 300  # studies are compared in less than the three seconds that need no progress bar
 OLD_S = 3600  # a file that is being written is younger
 _AGAIN = "delete it or choose another folder"
-VERSION = 5  # raise when the content of a prepared data set changes
+VERSION = 6  # raise when the content of a prepared data set changes
 
 
 def prepare(
@@ -145,7 +145,8 @@ def _remove_partial_files(out: Path) -> None:
     """What a killed process was writing; see utils.files.write_atomic. Crops may be being cut for a
     training run meanwhile: only what is old is removed."""
     for partial in out.glob("partial-*.tmp"):
-        partial.unlink()
+        with writing(partial):
+            partial.unlink()
     for partial in out.glob("crops/*/partial-*.tmp"):
         with contextlib.suppress(FileNotFoundError):  # it has got its name meanwhile
             if time.time() - partial.stat().st_mtime > OLD_S:
@@ -210,7 +211,8 @@ def _prepare_one(
     if any(why.startswith(NOT_READ) for _, why in study.left_out):
         made_of = ""  # the disk's fault: tried again next time
     for stale in out.glob(f"crops/*/{study_id}.*"):  # cut from the study as it was before
-        stale.unlink(missing_ok=True)
+        with writing(stale):
+            stale.unlink(missing_ok=True)
     save_study(study, out, made_of)
     return len(study.left_out)
 

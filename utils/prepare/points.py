@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 
 from utils.dicom import BY_ORDER, Series
-from utils.rsna import FAMILY, SIDES, is_placeholder, known_faults, side
+from utils.rsna import CANAL, FAMILY, SIDES, is_placeholder, known_faults, side
 
 SAME_POINT_MM = 1.0  # points that are nearer mark the same
+# The middle is known no better: the canal is marked on one of several sagittal slices.
+BEYOND_MIDDLE_MM = 3.0
 _COLUMNS = ["condition", "level", "series_id", "instance_number", "x_mm", "y_mm", "z_mm"]
 
 
@@ -118,16 +120,33 @@ def _repeated(points: pd.DataFrame) -> Iterator[UnusablePoint]:
 
 
 def _exchanged_sides(points: pd.DataFrame) -> Iterator[UnusablePoint]:
-    """Both points of each pair whose left point is to the right of the right one."""
-    for _, pair in points.groupby([points.condition.map(FAMILY), "level"]):
+    """Both points of each pair whose left point is to the right of the right one; of a pair that is
+    half there, a point that lies on the other side of the patient's middle."""
+    middles = _middles(points)
+    for (_, level), pair in points.groupby([points.condition.map(FAMILY), "level"]):
         rows = {side(row.condition): row for row in pair.itertuples()}
-        if not set(SIDES) <= set(rows):
-            continue
-        crossed_mm = rows["Right"].x_mm - rows["Left"].x_mm
-        if crossed_mm > 0:
-            why = f"the left point lies {crossed_mm:.0f} mm to the right of the right one"
-            for row in rows.values():
+        if set(SIDES) <= set(rows):
+            crossed_mm = rows["Right"].x_mm - rows["Left"].x_mm
+            if crossed_mm > 0:
+                why = f"the left point lies {crossed_mm:.0f} mm to the right of the right one"
+                for row in rows.values():
+                    yield UnusablePoint(row, "sides exchanged", why)
+        elif level in middles and not set(rows).isdisjoint(SIDES):
+            (name, row), *_ = rows.items()
+            beyond_mm = (row.x_mm - middles[level]) * (-1 if name == "Left" else 1)
+            if beyond_mm > BEYOND_MIDDLE_MM:
+                why = f"it lies {beyond_mm:.0f} mm beyond the middle, and its pair is not marked"
                 yield UnusablePoint(row, "sides exchanged", why)
+
+
+def _middles(points: pd.DataFrame) -> dict[Any, float]:
+    """The x of the patient's middle at each level, mm: of the canal's point and between the points
+    of each pair, whichever are there."""
+    found: dict[Any, list[float]] = {}
+    for (family, level), same in points.groupby([points.condition.map(FAMILY), "level"]):
+        if family == FAMILY[CANAL] or len(same) == len(SIDES):
+            found.setdefault(level, []).append(float(same.x_mm.mean()))
+    return {level: float(np.mean(places)) for level, places in found.items()}
 
 
 def _disordered_levels(points: pd.DataFrame) -> Iterator[UnusablePoint]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from utils.dicom import Series, Slice
 from utils.errors import LumbarError
-from utils.files import read_json, read_table, reason, write_atomic
+from utils.files import read_json, read_table, reason, write_atomic, writing
 from utils.prepare.study import PreparedSeries, PreparedStudy
 
 _TARGET = ("study_id", "condition", "level")
@@ -48,7 +48,8 @@ def save_study(study: PreparedStudy, out: Path, made_of: str = "") -> None:
         "left_out": study.left_out,
     }
     noted = out / f"{study.study_id}.made_of"
-    noted.unlink(missing_ok=True)  # what is written now is of something else
+    with writing(noted):
+        noted.unlink(missing_ok=True)  # what is written now is of something else
     write_atomic(out / f"{study.study_id}.npy", lambda partial: _save_array(partial, flat))
     write_atomic(out / f"{study.study_id}.json", json.dumps(content))
     write_atomic(noted, made_of)

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from utils.files import write_atomic
+from utils.files import make_folder, write_atomic
 from utils.models import intensity
 from utils.parallel import in_processes
 from utils.prepare import PreparedDataError, PreparedStudy, load_study
@@ -85,11 +85,12 @@ class StudyDataset(Dataset):
         """Cut the studies that have not been cut, if crops are kept; resumes where it was
         interrupted.
 
-        Raises PreparedDataError where the crops would not fit on the disk.
+        Raises PreparedDataError where the crops would not fit on the disk, OutputError where it
+        cannot be written.
         """
         if not self.keeps_crops:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         todo = [study for study in dict.fromkeys(self.studies) if not self.path(study).is_file()]
         if todo:
             self._cache_study(todo[0])

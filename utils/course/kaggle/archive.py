@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from utils.course.kaggle.account import COMPETITION
 from utils.course.kaggle.remote import RemoteFile
 from utils.course.kaggle.transfer import signed_archive
-from utils.files import write_atomic
+from utils.files import make_folder, write_atomic
 from utils.prepare import fingerprint_of
 from utils.rsna import Tables
 
@@ -95,7 +95,7 @@ class ArchiveSource:
         for study, content in zip(bar, self.fetch(there, split)):
             with zipfile.ZipFile(BytesIO(content)) as archive:
                 for name in archive.namelist():
-                    (root / name).parent.mkdir(parents=True, exist_ok=True)
+                    make_folder((root / name).parent)
                     write_atomic(root / name, archive.read(name))
             yield study
 

@@ -13,7 +13,7 @@ from utils.course.kaggle.account import KaggleError, attached, sign_in
 from utils.course.kaggle.archive import ArchiveSource, open_archive
 from utils.course.kaggle.remote import NoRangesError
 from utils.course.kaggle.transfer import fetch_files, list_instances
-from utils.files import number_named, write_atomic
+from utils.files import make_folder, number_named, write_atomic, writing
 from utils.locks import at_work
 from utils.rsna import GRADES, SCHEMAS, SERIES, TARGETS, Tables, load_tables
 
@@ -112,9 +112,10 @@ def _link_sample(mount: Path, root: Path, studies: int | list[int]) -> Path:
     chosen = _chosen(load_tables(mount), studies)
     for name in (*SCHEMAS, *(f"train_images/{study}" for study in chosen)):
         link = root / name
-        link.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(link.parent)
         if (mount / name).exists() and not link.exists():
-            link.symlink_to(mount / name)
+            with writing(link):
+                link.symlink_to(mount / name)
     return root
 
 
