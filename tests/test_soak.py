@@ -83,8 +83,8 @@ def test_what_a_disturbed_command_leaves_must_be_the_same_but_for_the_time(tmp_p
 
 
 def test_an_anomaly_that_the_audit_has_not_found_is_named_with_its_study():
-    injected = pd.DataFrame({"study_id": [1, 2], "anomaly": ["empty file", "empty file"]})
-    findings = pd.DataFrame({"study_id": [2], "kind": ["unreadable file"]})
+    injected = pd.DataFrame({"study_id": [1, 2], "anomaly": "empty file", "what": "it is empty"})
+    findings = pd.DataFrame({"study_id": [2], "series_id": None, "kind": ["unreadable file"]})
     assert not_found(injected, findings) == ["empty file in 1"]
 
 
