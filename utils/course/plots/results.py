@@ -152,7 +152,7 @@ def learning_from_few(table: pd.DataFrame) -> Figure:
     ax.set_xscale("symlog", linthresh=max(min(counts, key=lambda n: n or np.inf), 1))
     ax.set_xticks(counts, list(map(str, counts)))
     ax.set(xlabel="real patients to learn from", ylabel="weighted log loss, foramina")
-    ax.set_title("How many real patients does a warm start save?")
+    ax.set_title("How many real patients does a warm start save? (random with none: the prior)")
     ax.legend()
     return fig
 
