@@ -92,7 +92,7 @@ def page(rows: list[Row], about: dict[str, str], left_out: list[str], out: Path)
     return PAGE.format(
         machine=as_table(["", ""], [[name, value] for name, value in about.items()]),
         rows=markdown(rows),
-        short=listed("Short of its goal", short) or "Every goal is reached.\n",
+        short=listed("Short of its goal", short) or "Every goal is reached.\n\n",
         left_out=listed("Left out", left_out),
         sections=sections(out),
     )
@@ -100,7 +100,7 @@ def page(rows: list[Row], about: dict[str, str], left_out: list[str], out: Path)
 
 def listed(title: str, lines: list[str]) -> str:
     """A section with a list; empty where there is nothing to list."""
-    return f"## {title}\n\n" + "".join(f"- {line}\n" for line in lines) if lines else ""
+    return f"## {title}\n\n" + "".join(f"- {line}\n" for line in lines) + "\n" if lines else ""
 
 
 def sections(out: Path) -> str:
@@ -126,7 +126,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows, versions, left_out = run_all(a.only, Path(folder))
     text = page(rows, machine() | versions, left_out, parts.PROJECT / "out")
-    write_atomic(a.out, text)
+    write_atomic(a.out, text.rstrip() + "\n")
     print(f"written: {a.out}")
 
 

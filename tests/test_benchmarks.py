@@ -2,6 +2,7 @@
 tables of growth and of `make bench`."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import asdict
@@ -178,6 +179,7 @@ def test_the_page_of_all_benchmarks_names_what_is_left_out(tmp_path):
     assert "Every goal is reached." in text
     assert "## Left out\n\n- viewer: no Chromium\n" in text
     assert "make run`\n" not in text  # there are no executed notebooks
+    assert all(line == "" for line in re.findall(r"(.*)\n## ", text)), "a heading stands alone"
 
 
 def test_the_page_has_the_seconds_of_executed_notebooks(tmp_path):
