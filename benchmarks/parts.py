@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import warnings
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from utils.presets import get_preset
 PROJECT = Path(__file__).parent.parent
 SEED = 2468  # of phantoms that no training uses
 ROUNDS = 7
-STUDIES = 24  # that are prepared
+STUDIES = 24  # that are trained on
+PREPARED = (10, 40, 160)  # studies: ten, again and again under new ids
 GRADED = 6
 STEPS = 60  # of the viewer's wheel
 
@@ -50,17 +52,23 @@ def reading(folder: Path) -> list[Row]:
 
 def preparing(folder: Path) -> list[Row]:
     from benchmarks import preparing
+    from benchmarks.growth import grown
 
-    root = phantom.make_dataset(folder / "phantom", PhantomSpec(STUDIES, SEED, test_studies=0))
-    preparing.seconds_for(root, folder / "warm", jobs=2)  # starts the workers
-    seconds = preparing.seconds_by_workers(root, folder)
-    counting = preparing.seconds_counting_by_workers()
-    worker = preparing.worker_mb() / 1000
-    alone, what = seconds[1], f"prepare {STUDIES} studies"
-    single = [second / STUDIES for second in alone]
+    spec = PhantomSpec(PREPARED[0], SEED, test_studies=0)
+    base = phantom.make_dataset(folder / "phantom", spec)
+    preparing.seconds_for(base, folder / "warm", jobs=2)  # starts the workers
+    rows, single = [], []
+    for count in PREPARED:
+        root = grown(base, count, folder / f"{count}")
+        seconds = preparing.seconds_by_workers(root, root / "prepared")
+        single = [second / count for second in seconds[1]]
+        what = f"prepare {count} studies, two workers"
+        rows.append(Row("preparing / one worker", what, seconds[2], "one worker", seconds[1]))
+        shutil.rmtree(root)
+    counting, worker = preparing.seconds_counting_by_workers(), preparing.worker_mb() / 1000
     return [
         Row("preparing", "prepare a study, one worker", single),
-        Row("preparing / one worker", f"{what}, two workers", seconds[2], "one worker", alone),
+        *rows,
         Row("counting", "count, two processes at once", counting[2], "in turn", counting[1]),
         Row("worker", "a worker that prepares", single, memory=worker),
     ]
