@@ -10,12 +10,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from utils.course.plots.style import MARK, PALETTE, row_of_panels
 from utils.dicom import Series, Slice
 from utils.rsna import SERIES
 
 DISPLAY_PERCENTILES = (1, 99.5)  # of a slice: black and white of its display window
+OUTLINED = [withStroke(linewidth=2, foreground="black")]  # white that is seen on bright fat, too
 RULER_SHARE = 0.4  # of the width, at most: the ruler must end before the letter in the middle
 # As Slice.letters: position (fractions of the axes), horizontal and vertical alignment.
 LETTERS = (
@@ -56,7 +58,7 @@ def draw_slice(
     show_image(ax, one.pixels, title, gamma, vmin=low, vmax=max(high, low + 1), aspect=aspect)
     for letter, (position, ha, va) in zip(one.letters, LETTERS):
         text: dict[str, Any] = {"transform": ax.transAxes, "ha": ha, "va": va}
-        ax.text(*position, letter, color="white", fontsize=9, **text)
+        ax.text(*position, letter, color="white", fontsize=9, path_effects=OUTLINED, **text)
     _draw_ruler(ax, one, ruler_mm)
     ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     return ax
@@ -69,8 +71,9 @@ def _draw_ruler(ax: Axes, one: Slice, ruler_mm: float) -> None:
         ruler_mm /= 2
     left = width * 0.04
     right = left + ruler_mm / one.spacing[0]
-    ax.plot([left, right], [height * 0.96] * 2, color="white", lw=2)
-    ax.text(left, height * 0.945, f"{ruler_mm:g} mm", color="white", fontsize=7, va="bottom")
+    outlined: dict[str, Any] = {"color": "white", "path_effects": OUTLINED}
+    ax.plot([left, right], [height * 0.96] * 2, lw=2, **outlined)
+    ax.text(left, height * 0.945, f"{ruler_mm:g} mm", fontsize=7, va="bottom", **outlined)
 
 
 def side_by_side(
