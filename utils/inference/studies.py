@@ -103,7 +103,7 @@ def _resumed(given: _Given, run: Run, made_of: dict[int, str], out: Path) -> pd.
     partial = out.with_suffix(".partial.csv")
     done = _predicted_before(partial, run, made_of)
     rest = {study: of for study, of in made_of.items() if study not in done}
-    for rows in _one_by_one(given, run, rest):
+    for rows in _one_by_one(given, run, rest, len(done)):
         with writing(partial), partial.open("a", encoding="utf-8") as file:
             file.write(rows.to_csv(index=False, header=file.tell() == 0))
     table = read_predictions(partial)
@@ -154,14 +154,18 @@ def known_grades(tables: Tables, split: str) -> pd.DataFrame:
     return known[known.grade.notna()]
 
 
-def _one_by_one(given: _Given, run: Run, made_of: dict[int, str]) -> Iterator[pd.DataFrame]:
+def _one_by_one(
+    given: _Given, run: Run, made_of: dict[int, str], done: int = 0
+) -> Iterator[pd.DataFrame]:
     """25 rows at a time; no study is kept in memory when the next is read. If not a single one of
     several can be graded, the fault is not theirs, and the error is raised.
 
     made_of  study_id -> fingerprint
+    done     how many studies of the same table are there already, for the progress bar
     """
     failed = 0
-    for study_id in tqdm(made_of, desc="grading", unit="study"):
+    total = done + len(made_of)
+    for study_id in tqdm(made_of, "grading", total, initial=done, unit="study"):
         try:
             rows = predict_study(run, given.study(study_id))
         except Exception as error:  # one study must not cost the others theirs

@@ -168,7 +168,8 @@ def _prepare_studies(
     todo = [study for study in studies if not _is_done(out, study, made_of[study])]
     work = _work(source, {study: made_of[study] for study in todo}, out, spacing_mm)
     left_out, finished = 0, iter(studies)
-    with in_processes(work, jobs, len(todo), "preparing") as progress:
+    done = len(studies) - len(todo)
+    with in_processes(work, jobs, len(studies), "preparing", done) as progress:
         for count, study in zip(progress, todo):
             left_out += count
             progress.set_postfix_str(f"{left_out} left out{source.progress}", refresh=False)

@@ -91,13 +91,15 @@ class StudyDataset(Dataset):
         if not self.keeps_crops:
             return
         make_folder(self.folder)
-        todo = [study for study in dict.fromkeys(self.studies) if not self.path(study).is_file()]
+        studies = list(dict.fromkeys(self.studies))
+        todo = [study for study in studies if not self.path(study).is_file()]
         if todo:
             self._cache_study(todo[0])
             self._check_disk(todo)
         work = (delayed(self._cache_study)(study) for study in todo[1:])
         title = f"cutting crops for the {self.name}"
-        for _ in in_processes(work, jobs, len(todo), title, done=min(1, len(todo))):
+        done = len(studies) - len(todo[1:])
+        for _ in in_processes(work, jobs, len(studies), title, done):
             pass
 
     def intensity_vector(self, rng: np.random.Generator) -> np.ndarray:
