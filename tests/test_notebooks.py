@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -26,7 +27,7 @@ from utils.course.exercises import TESTS as EXERCISES
 from utils.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
-TAGS = ("wrong", "right", "solution")
+TAGS = ("wrong", "right", "solution", "again")
 NAMES = ("01_eda", "02_preprocess", "03_train", "04_infer")
 # A line that makes a figure; the functions left out draw into one that is there.
 FIGURE = re.compile(
@@ -230,6 +231,13 @@ def answered(nb):
     return nb
 
 
+def repeated(nb):
+    """The notebook as it is, and every cell run twice before the next."""
+    for k in reversed([k for k, cell in enumerate(nb.cells) if cell.cell_type == "code"]):
+        nb.cells.insert(k + 1, tagged(nb.cells[k].source, "again"))
+    return nb
+
+
 def tagged(source: str, tag: str) -> nbformat.NotebookNode:
     return nbformat.v4.new_code_cell(source, metadata={"tags": [tag]})
 
@@ -237,11 +245,12 @@ def tagged(source: str, tag: str) -> nbformat.NotebookNode:
 SMOKE = ("-p", "PRESET", "smoke")
 
 
-def run(name: str, home: Path, *parameters: str, solved: bool = True) -> None:
-    """Execute a notebook, with all its questions answered and its exercises solved, or as it is."""
+def run(name: str, home: Path, *parameters: str, change: Callable | None = answered) -> None:
+    """Execute a notebook, with all its questions answered and its exercises solved, or as another
+    change has it, or as it is."""
     lesson = home / f"lesson-{name}.ipynb"
     nb = nbformat.read(ROOT / f"{name}.ipynb", 4)
-    nbformat.write(answered(nb) if solved else nb, lesson)
+    nbformat.write(change(nb) if change else nb, lesson)
     papermill = [sys.executable, "-m", "papermill", str(lesson), str(home / f"{name}.ipynb")]
     done = subprocess.run(
         [*papermill, "--no-progress-bar", *parameters],
@@ -287,8 +296,8 @@ def test_the_four_notebooks_end_in_a_valid_scored_submission(executed):
 
 @pytest.fixture(scope="module")
 def of_seed_1(executed, tmp_path_factory) -> Path:
-    """The notebooks as they are, on fewer patients of another seed. (The phantom with anomalies has
-    a seed of its own and is copied.)"""
+    """The notebooks with every cell run twice, on fewer patients of another seed. (The phantom with
+    anomalies has a seed of its own and is copied.)"""
     spec = replace(PRESETS["smoke"].phantom, seed=1, studies=4)
     preset = replace(PRESETS["smoke"], name="seed-1", phantom=spec)
     home = tmp_path_factory.mktemp("seed-1")
@@ -298,7 +307,7 @@ def of_seed_1(executed, tmp_path_factory) -> Path:
         patch.setenv("LUMBAR_HOME", str(home))
         workspace.choose("01_eda", PRESET=preset)
     for name in NAMES:
-        run(name, home, solved=False)
+        run(name, home, change=repeated)
     return home
 
 
@@ -363,7 +372,7 @@ def test_04_grades_an_exam_in_a_zip_and_tells_nobody_whose_it_is(exam_zip, tmp_p
         "-p",
         "RUN",
         "released",
-        solved=False,
+        change=None,
     )
     assert len(pd.read_csv(tmp_path / "submission.csv")) == 25
     assert not (tmp_path / "data").exists()  # no copy of it, and no phantom
@@ -428,7 +437,7 @@ def test_the_finished_run_is_on_the_board_and_several_are_averaged(executed, mon
 @pytest.mark.parametrize("name", NAMES)
 def test_a_wrong_answer_gets_a_hint_a_right_one_a_tick_and_solutions_solve(executed, name):
     cells = nbformat.read(executed / f"{name}.ipynb", 4).cells
-    wrong, right, solutions = ([c for c in cells if tag in c.metadata.tags] for tag in TAGS)
+    wrong, right, solutions = ([c for c in cells if tag in c.metadata.tags] for tag in TAGS[:3])
     assert all(text_of(c).startswith("✗") and "Hint" in text_of(c) for c in wrong)
     assert all(text_of(c) == "✓ Yes.\n" for c in right)
     assert len(wrong) == len(right) >= 5
