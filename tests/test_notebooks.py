@@ -27,7 +27,7 @@ from utils.course.exercises import TESTS as EXERCISES
 from utils.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
-TAGS = ("wrong", "right", "solution", "again")
+SOLVED = ("wrong", "right", "solution")  # tags of the cells that a test adds
 NAMES = ("01_eda", "02_preprocess", "03_train", "04_infer")
 # A line that makes a figure; the functions left out draw into one that is there.
 FIGURE = re.compile(
@@ -327,7 +327,7 @@ def test_what_the_text_says_holds_for_another_seed(executed, of_seed_1, name):
 def lesson_of(path: Path) -> nbformat.NotebookNode:
     """An executed notebook without the cells that a test has added."""
     nb = nbformat.read(path, 4)
-    added = {*TAGS, "injected-parameters"}
+    added = {*SOLVED, "again", "injected-parameters"}
     nb.cells = [cell for cell in nb.cells if not added.intersection(cell.metadata.get("tags", []))]
     return nb
 
@@ -437,7 +437,7 @@ def test_the_finished_run_is_on_the_board_and_several_are_averaged(executed, mon
 @pytest.mark.parametrize("name", NAMES)
 def test_a_wrong_answer_gets_a_hint_a_right_one_a_tick_and_solutions_solve(executed, name):
     cells = nbformat.read(executed / f"{name}.ipynb", 4).cells
-    wrong, right, solutions = ([c for c in cells if tag in c.metadata.tags] for tag in TAGS[:3])
+    wrong, right, solutions = ([c for c in cells if tag in c.metadata.tags] for tag in SOLVED)
     assert all(text_of(c).startswith("✗") and "Hint" in text_of(c) for c in wrong)
     assert all(text_of(c) == "✓ Yes.\n" for c in right)
     assert len(wrong) == len(right) >= 5

@@ -43,8 +43,9 @@ def fetch_volunteer(folder: Path) -> Path:
     is kept. Raises FetchError, or OutputError where they cannot be written."""
     known = dict(pd.read_csv(FILES).itertuples(index=False))
     todo = [name for name in known if not _is_there(folder / name, known[name])]
+    bar = {"total": len(known), "initial": len(known) - len(todo), "disable": not todo}
     with _quiet_pooch(), writing(folder):
-        for name in tqdm(todo, "fetching a volunteer's MRI", unit="file", disable=not todo):
+        for name in tqdm(todo, "fetching a volunteer's MRI", unit="file", **bar):
             _fetch(folder, name, known[name])
     return folder
 

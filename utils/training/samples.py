@@ -96,10 +96,10 @@ class StudyDataset(Dataset):
         if todo:
             self._cache_study(todo[0])
             self._check_disk(todo)
-        work = (delayed(self._cache_study)(study) for study in todo[1:])
+        rest = todo[1:]
+        work = (delayed(self._cache_study)(study) for study in rest)
         title = f"cutting crops for the {self.name}"
-        done = len(studies) - len(todo[1:])
-        for _ in in_processes(work, jobs, len(studies), title, done):
+        for _ in in_processes(work, jobs, len(studies), title, len(studies) - len(rest)):
             pass
 
     def intensity_vector(self, rng: np.random.Generator) -> np.ndarray:
