@@ -603,6 +603,8 @@ def test_a_summary_counts_every_weight_and_says_what_each_part_gives(grader):
     table = summary(grader, crops, exists)
     assert table.gives["encoder"] == f"{2 * len(views_of(TINY)) * 3} × 32"
     assert table.parameters["all"] == sum(weights.numel() for weights in grader.parameters())
-    apart = sum(weights.numel() for weights in grader.parameters(recurse=False))
-    assert table.parameters[:-1].sum() == table.parameters["all"] - apart
+    assert table.parameters[:-1].sum() == table.parameters["all"]
+    own = sum(weights.numel() for weights in grader.parameters(recurse=False))
+    assert table.parameters["of its own"] == own
+    assert "of its own" not in summary(grader.heads[0], torch.rand(2, 32)).index
     assert list(table.kind[["lstm", "all"]]) == ["LSTM", "Grader"]
