@@ -113,14 +113,14 @@ def test_a_learner_is_scored_beside_others():
 
 
 def test_until_something_is_answered_an_invented_learner_shows_what_the_table_will_be():
-    """Of the first study's four targets the first and the fourth are graded one grade too mild;
-    what is Normal/Mild cannot be, and stays right."""
-    grades = ["Severe", "Moderate", "Severe", "Normal/Mild", "Severe"]
-    labels = pd.DataFrame({"study_id": [7, 7, 7, 7, 8], "condition": rsna.CANAL, "grade": grades})
-    labels = labels.assign(level=["L1/L2", "L2/L3", "L3/L4", "L4/L5", "L1/L2"])
+    """Of the first study's four narrowed targets the first and the fourth are graded one grade too
+    mild: two of five are wrong, both of them Severe."""
+    grades = ["Normal/Mild", "Severe", "Moderate", "Severe", "Severe", "Severe"]
+    labels = pd.DataFrame({"study_id": [7] * 5 + [8], "condition": rsna.CANAL, "grade": grades})
+    labels = labels.assign(level=[*rsna.LEVELS, "L1/L2"])
     table = quiz.compare(quiz.NO_ANSWERS, {}, labels)
     assert table.index[0] == quiz.EXAMPLE
-    assert table.iloc[0, :3].tolist() == [4, 75, 1]
+    assert table.iloc[0, :3].tolist() == [5, 60, 2]
     assert quiz.compare(ANSWERED, {}, labels).index[0] == "you"
     assert len(quiz.compare(quiz.NO_ANSWERS, {}, labels[:0])) == 1
 

@@ -604,7 +604,6 @@ def test_a_summary_counts_every_weight_and_says_what_each_part_gives(grader):
     assert table.gives["encoder"] == f"{2 * len(views_of(TINY)) * 3} × 32"
     assert table.parameters["all"] == sum(weights.numel() for weights in grader.parameters())
     assert table.parameters[:-1].sum() == table.parameters["all"]
-    own = sum(weights.numel() for weights in grader.parameters(recurse=False))
-    assert table.parameters["of its own"] == own
-    assert "of its own" not in summary(grader.heads[0], torch.rand(2, 32)).index
+    assert table.gives["bias"] == "25 × 3"  # in no part
+    assert table.parameters["bias"] == 75
     assert list(table.kind[["lstm", "all"]]) == ["LSTM", "Grader"]

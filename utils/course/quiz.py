@@ -17,7 +17,7 @@ KEYS = ["study_id", "condition", "level"]
 _COLUMNS = ["targets", "right, %", "Severe missed", *(f"kappa, {family}" for family in FAMILIES)]
 
 
-EXAMPLE = "an example: every third too mild"
+EXAMPLE = "an example: every third narrowed one too mild"
 
 
 def compare(
@@ -54,12 +54,12 @@ def compare(
 
 
 def _invented(labels: pd.DataFrame) -> pd.DataFrame:
-    """Answers to the first study: every third target is graded one grade too mild."""
+    """Answers to the first study: every third narrowed target is one grade too mild."""
     known = labels.dropna(subset=["grade"])
     known = known[known.study_id == known.study_id.min()]
-    grades = known.grade.map(GRADES.index).to_numpy(int)
-    too_mild = (np.arange(len(known)) % 3 == 0).astype(int)
-    answers = [GRADES[k] for k in np.maximum(grades - too_mild, 0)]
+    grades = known.grade.map(GRADES.index).to_numpy(int, copy=True)
+    grades[np.flatnonzero(grades)[::3]] -= 1
+    answers = [GRADES[k] for k in grades]
     ids = [row_id(study, *target) for study, *target in known[KEYS].itertuples(index=False)]
     return known.assign(row_id=ids, answer=answers, label=known.grade)[[*NO_ANSWERS]]
 

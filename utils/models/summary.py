@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 @torch.inference_mode()
 def summary(model: nn.Module, *inputs: Tensor) -> pd.DataFrame:
     """The direct parts of a model in the order in which they are used first: kind, the shape of
-    what each gives, and parameters; then the weights that are in no part, if any, and the sum."""
+    what each gives, and parameters; then the weights that are in no part, and the sum."""
     shapes: dict[str, str] = {}
     parts = dict(model.named_children())
     names = {part: name for name, part in parts.items()}
@@ -27,13 +26,13 @@ def summary(model: nn.Module, *inputs: Tensor) -> pd.DataFrame:
         hook.remove()
     order = [*shapes, *(name for name in parts if name not in shapes)]
     rows = {
-        name: (type(parts[name]).__name__, shapes.get(name, ""), _count(parts[name].parameters()))
+        name: (type(parts[name]).__name__, shapes.get(name, ""), _size(parts[name]))
         for name in order
     }
     table = pd.DataFrame(rows, index=["kind", "gives", "parameters"]).T
-    if apart := _count(model.parameters(recurse=False)):
-        table.loc["of its own"] = "Parameter", "", apart
-    table.loc["all"] = type(model).__name__, "", _count(model.parameters())
+    for name, own in model.named_parameters(recurse=False):
+        table.loc[name] = "Parameter", _shape(own), own.numel()
+    table.loc["all"] = type(model).__name__, "", _size(model)
     return table
 
 
@@ -42,5 +41,5 @@ def _shape(output: Any) -> str:
     return " × ".join(map(str, first.shape))
 
 
-def _count(parameters: Iterable[nn.Parameter]) -> int:
-    return sum(weights.numel() for weights in parameters)
+def _size(module: nn.Module) -> int:
+    return sum(weights.numel() for weights in module.parameters())

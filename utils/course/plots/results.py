@@ -111,7 +111,7 @@ def reliability(table: pd.DataFrame) -> Figure:
         ax.scatter(rows.predicted, rows.observed, s=size, color=PALETTE[grade])
     ax.set(xlabel="predicted probability", ylabel="observed frequency", xlim=(0, 1), ylim=(0, 1))
     off = np.average((table.observed - table.predicted).abs(), weights=table["count"])
-    ax.set_title(f"Does 0.7 mean seven out of ten? On average {off:.2f} off")
+    ax.set_title(f"Does 0.7 mean seven out of ten?\nOn average a prediction is {off:.2f} off")
     ax.legend()
     return fig
 
