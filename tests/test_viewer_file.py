@@ -1195,6 +1195,30 @@ def test_words_can_be_read_in_light_and_dark(browser, root, tmp_path, scheme):
     assert light / dark > 7  # WCAG's AAA
 
 
+WORDS_IN_TWO_LINES = """() => {
+  const host = document.querySelector(".spine-viewer").shadowRoot;
+  const broken = (th) => [...th.lastChild.data.matchAll(/\\S+/g)].filter((word) => {
+    const range = document.createRange();
+    range.setStart(th.lastChild, word.index);
+    range.setEnd(th.lastChild, word.index + word[0].length);
+    return range.getClientRects().length > 1;
+  });
+  const heads = [...host.querySelectorAll("table:not(.scores) th[scope=col]")];
+  return [heads.length, heads.flatMap(broken).map((word) => word[0])];
+}"""
+
+
+@pytest.mark.parametrize("width", [320, 360, 390, 600, 1200])
+def test_no_word_over_the_grid_is_broken(browser, root, tmp_path, width):
+    path = viewer.StudyViewer(root, STUDY, predictions()).save_html(tmp_path / "study.html")
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(path.as_uri())
+    Screen(page, None).wait()
+    assert page.evaluate(WORDS_IN_TWO_LINES) == [5, []]
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.close()
+
+
 HEAR_KEYS = """() => {
   window.heard = [];
   document.addEventListener("keydown", (e) => window.heard.push(e.key));
