@@ -30,7 +30,7 @@ help:
 run: $(NOTEBOOKS:%=$(OUT)/%.html)
 	@echo
 	@echo "Look at  $(OUT)/01_eda.html … 04_infer.html  (the executed notebooks),"
-	@echo "         $(OUT)/report/  (one page per study),  $(OUT)/submission.csv,  $(OUT)/predictions.csv"
+	@echo "         $(OUT)/report/  (pages of the first studies),  $(OUT)/submission.csv,  $(OUT)/predictions.csv"
 	@echo "Score on the phantom's hidden labels, lower is better (scores.csv):"
 	@column -s, -t $(OUT)/scores.csv 2>/dev/null || cat $(OUT)/scores.csv
 

@@ -1209,14 +1209,12 @@ WORDS_IN_TWO_LINES = """() => {
 
 
 @pytest.mark.parametrize("width", [320, 360, 390, 600, 1200])
-def test_no_word_over_the_grid_is_broken(browser, root, tmp_path, width):
-    path = viewer.StudyViewer(root, STUDY, predictions()).save_html(tmp_path / "study.html")
-    page = browser.new_page(viewport={"width": width, "height": 900})
-    page.goto(path.as_uri())
-    Screen(page, None).wait()
+def test_no_word_over_the_grid_is_broken(show, width):
+    page = show(predictions()).page
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_function("document.documentElement.scrollWidth == innerWidth")
+    assert page.evaluate("innerWidth") == width
     assert page.evaluate(WORDS_IN_TWO_LINES) == [5, []]
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    page.close()
 
 
 HEAR_KEYS = """() => {

@@ -13,11 +13,9 @@ from utils.rsna import FAMILIES, GRADE_COLUMNS, GRADES, row_id, studies_of
 
 # What viewer.answers holds before anything is answered.
 NO_ANSWERS = pd.DataFrame(columns=["row_id", "condition", "level", "answer", "label"])
+EXAMPLE = "an example: every third narrowed one too mild"
 KEYS = ["study_id", "condition", "level"]
 _COLUMNS = ["targets", "right, %", "Severe missed", *(f"kappa, {family}" for family in FAMILIES)]
-
-
-EXAMPLE = "an example: every third narrowed one too mild"
 
 
 def compare(
